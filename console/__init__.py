@@ -1,0 +1,1 @@
+"""What people are shown: tables, exports and pages over what storage keeps."""

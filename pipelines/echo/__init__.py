@@ -1,0 +1,1 @@
+"""Echo's experts (arXiv 2501.15795): so far the Decision Maker."""

@@ -1,0 +1,109 @@
+"""The line: a frame's way to its fast verdict, stage by stage; none looks back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.frame import Frame, Picture
+from pipelines.localize.anomaly_map import AnomalyMap
+from pipelines.localize.localizer import Localizer
+from pipelines.reasoning import Shown
+from pipelines.recipe import Decision, ReasonRule, Recipe
+from pipelines.regions import View, base_view, crop_view, eg_roi_views, find_regions
+from pipelines.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inspection:
+    """All that the fast path found out about one frame."""
+
+    frame: Frame
+    anomaly: AnomalyMap
+    verdict: Verdict
+    views: tuple[View, ...]
+
+
+class Inspector:
+    """Inspects the frames of one recipe with the localizer that the recipe was calibrated on."""
+
+    def __init__(self, *, recipe: Recipe, localizer: Localizer) -> None:
+        if localizer.digest != recipe.localizer.digest:
+            raise ValueError(
+                f"recipe {recipe.hash[:12]} was calibrated on localizer {recipe.localizer.digest[:12]}, "
+                f"not on {localizer.digest[:12]}: its thresholds would mean nothing"
+            )
+        self.recipe = recipe
+        self._hash = recipe.hash
+        self._localizer = localizer
+
+    def inspect(self, frames: Sequence[Frame]) -> list[Inspection]:
+        """One inspection per frame, in order.
+
+        Raises:
+            FrameRejected: A frame can never be inspected; the caller bisects to find which.
+            StageUnavailable: The device is lost; none of these frames is to blame.
+        """
+        maps = self._localizer.localize([frame.picture for frame in frames])
+        return [self._judge(frame, anomaly) for frame, anomaly in zip(frames, maps, strict=True)]
+
+    def _judge(self, frame: Frame, anomaly: AnomalyMap) -> Inspection:
+        recipe = self.recipe
+        anomaly = without_missing_lines(anomaly, frame.picture)
+        p_value = recipe.calibration.p_value(anomaly.frame_score)
+        outcome = decide(p_value, recipe.decision)
+        is_provisional = recipe.decision.is_provisional
+        verdict = Verdict(
+            outcome=outcome,
+            score=anomaly.frame_score,
+            p_value=p_value,
+            regions=find_regions(anomaly, recipe.regions, recipe.calibration),
+            recipe=self._hash,
+            is_grey=outcome is Outcome.REVIEW and not is_provisional,
+            note="provisional: too few normal frames for a threshold" if is_provisional else None,
+        )
+        if not frame.picture.is_complete:
+            verdict = missing_lines(verdict, frame.picture)
+        views = eg_roi_views(anomaly, recipe.views)
+        return Inspection(frame=frame, anomaly=anomaly, verdict=verdict, views=views)
+
+
+def decide(p_value: float, decision: Decision) -> Outcome:
+    """The outcome that the evidence alone gives; a provisional recipe never fails a frame."""
+    if p_value > decision.review_p:
+        return Outcome.PASS
+    if p_value <= decision.fail_p and not decision.is_provisional:
+        return Outcome.FAIL
+    return Outcome.REVIEW
+
+
+def missing_lines(verdict: Verdict, picture: Picture) -> Verdict:
+    """Nobody saw the missing lines, so what was seen may fail the frame but cannot pass it."""
+    outcome = Outcome.REVIEW if verdict.outcome is Outcome.PASS else verdict.outcome
+    note = f"incomplete: {picture.valid_lines} of {picture.height_px} lines arrived"
+    return replace(verdict, outcome=outcome, is_grey=False, note=note)
+
+
+def without_missing_lines(anomaly: AnomalyMap, picture: Picture) -> AnomalyMap:
+    """The map with the rows that never arrived at its minimum: blank lines are no evidence of a defect."""
+    if picture.is_complete:
+        return anomaly
+    scores = anomaly.scores.copy()
+    scores[picture.valid_lines :] = np.float32(scores.min())
+    return AnomalyMap(scores)
+
+
+def asks_for_rationale(inspection: Inspection, rule: ReasonRule) -> bool:
+    """Whether the recipe wants a rationale; passes are sampled by digest, so a second run picks the same."""
+    if inspection.verdict.outcome.value in rule.outcomes:
+        return True
+    share = int(inspection.frame.sha256[:8], 16) / 0x1_0000_0000
+    return inspection.verdict.outcome is Outcome.PASS and share < rule.pass_sample_rate
+
+
+def shown_to_reasoner(picture: Picture, views: Sequence[View], *, view_px: int) -> Shown:
+    """The whole picture squeezed to a square, then each view; also for a reference, with the query's views."""
+    return Shown(
+        base=base_view(picture, view_px),
+        views=tuple(crop_view(picture, view, view_px) for view in views),
+    )

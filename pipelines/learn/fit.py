@@ -1,0 +1,191 @@
+"""From a handful of normal frames to everything a recipe needs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import InputRefused
+from pipelines.frame import Picture
+from pipelines.localize.calibration import Calibration, normals_needed
+from pipelines.localize.encoder import Encoder
+from pipelines.localize.patch_memory import PatchMemory
+from pipelines.recipe import Decision
+from pipelines.regions import RegionRule
+
+RATES = (0.01, 0.05)  # tried in this order when no false-reject rate is asked for
+UNLABELLED_SAMPLE = 40  # pictures of a folder nobody vouched for
+UNLABELLED_RATE = 0.1  # the worst tenth goes to review, so a few defects among the sample stand out too
+FEWEST_IN_MEMORY = 4  # normal frames; with fewer the memory does not know the product's variation
+MOST_REFERENCES = 200
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedProduct:
+    """What was learned from normal frames. ``references`` are positions in the list of pictures given.
+
+    ``embeddings`` is (len(references), D) float32, L2-normalised. ``notes`` are sentences for the person.
+    """
+
+    memory: PatchMemory
+    calibration: Calibration
+    decision: Decision
+    regions: RegionRule
+    references: tuple[int, ...]
+    embeddings: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which normals the memory learns and which are held out, and the rate that they can keep.
+
+    A provisional split gives a recipe that never fails a frame.
+    """
+
+    memory: tuple[int, ...]
+    calibration: tuple[int, ...]
+    rate: float | None
+    is_provisional: bool
+
+
+def fit_product(
+    pictures: Sequence[Picture],
+    *,
+    encoder: Encoder,
+    false_reject_rate: float | None,
+    progress: Progress = lambda what, done, of: None,
+) -> FittedProduct:
+    """Learn a product from normal pictures; the same pictures in the same order give the same result.
+
+    Raises:
+        InputRefused: No picture at all, or too few for the false-reject rate asked for.
+    """
+    return _fit(pictures, split_normals(pictures, rate=false_reject_rate), encoder, progress)
+
+
+def fit_unlabelled(
+    pictures: Sequence[Picture], *, encoder: Encoder, progress: Progress = lambda what, done, of: None
+) -> FittedProduct:
+    """Take a folder's own pictures as the reference for each other: outliers go to review, none fails.
+
+    Raises:
+        InputRefused: No picture at all.
+    """
+    return _fit(pictures, split_unlabelled(pictures), encoder, progress)
+
+
+def _fit(pictures: Sequence[Picture], split: Split, encoder: Encoder, progress: Progress) -> FittedProduct:
+    progress("learning what is normal", 0, len(split.memory))
+    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=encoder)
+    scores: list[float] = []
+    pixels: list[NDArray[np.float32]] = []
+    for done, i in enumerate(split.calibration):
+        progress("calibrating", done, len(split.calibration))
+        (anomaly,) = memory.localize([pictures[i]])
+        scores.append(anomaly.frame_score)
+        pixels.append(anomaly.scores[::4, ::4].ravel())
+    calibration = Calibration.of(scores)
+    references = split.memory[:: max(1, len(split.memory) // MOST_REFERENCES)][:MOST_REFERENCES]
+    return FittedProduct(
+        memory=memory,
+        calibration=calibration,
+        decision=decision_for(calibration, split),
+        regions=region_rule(calibration, split.rate, pixels),
+        references=references,
+        embeddings=encoder.embedding([pictures[i] for i in references]),
+        notes=_notes(split),
+    )
+
+
+def split_normals(pictures: Sequence[Picture], *, rate: float | None) -> Split:
+    """Hold out half, or as many as the rate needs; which ones is drawn from the pictures' own bytes.
+
+    Neighbours on a line resemble each other, so frames are not held out by position.
+    """
+    order = _shuffled(pictures)
+    half = len(order) // 2
+    if rate is None:
+        rate = next((r for r in RATES if normals_needed(r) <= half), None)
+        held_out = half
+    else:
+        held_out = max(half, _held_out_for(rate, normals=len(order)))
+    return Split(
+        memory=tuple(sorted(order[held_out:])),
+        calibration=tuple(sorted(order[:held_out])),
+        rate=rate,
+        is_provisional=rate is None,
+    )
+
+
+def split_unlabelled(pictures: Sequence[Picture]) -> Split:
+    """A deterministic sample, one half to learn from and one to calibrate on."""
+    order = _shuffled(pictures)[:UNLABELLED_SAMPLE]
+    half = len(order) // 2
+    return Split(
+        memory=tuple(sorted(order[half:])),
+        calibration=tuple(sorted(order[:half])),
+        rate=UNLABELLED_RATE if half >= normals_needed(UNLABELLED_RATE) else None,
+        is_provisional=True,
+    )
+
+
+def _shuffled(pictures: Sequence[Picture]) -> list[int]:
+    if not pictures:
+        raise InputRefused("no picture could be read: give a folder with at least one good picture")
+    digests = [hashlib.sha256(picture.pixels.tobytes()).hexdigest() for picture in pictures]
+    return sorted(range(len(pictures)), key=lambda i: digests[i])
+
+
+def _held_out_for(rate: float, *, normals: int) -> int:
+    if not 0 < rate < 1:
+        raise InputRefused(f"false-reject rate {rate:g}: give a share between 0 and 1, such as 0.01 for 1 %")
+    needed = normals_needed(rate)
+    if normals < needed + FEWEST_IN_MEMORY:
+        best = 1 / (max(normals - FEWEST_IN_MEMORY, 0) + 1)
+        raise InputRefused(
+            f"a false-reject rate of {rate:.3g} needs {needed} normal frames for calibration and "
+            f"{FEWEST_IN_MEMORY} to learn from, and there are {normals}: add normal frames, "
+            + (f"or ask for {best:.3g} or more" if best < 1 else "or ask for no rate")
+        )
+    return needed
+
+
+def decision_for(calibration: Calibration, split: Split) -> Decision:
+    """Reviews count as rejects, so the rate asked for bounds the grey zone's upper end.
+
+    Frames in the worse half of the rejects fail outright where the calibration set can tell halves apart.
+    """
+    rate = calibration.smallest_p if split.rate is None else split.rate
+    if split.is_provisional:
+        return Decision(fail_p=0.0, review_p=rate, is_provisional=True)
+    half = rate / 2
+    return Decision(fail_p=half if calibration.smallest_p <= half else rate, review_p=rate)
+
+
+def region_rule(
+    calibration: Calibration, rate: float | None, pixels: Sequence[NDArray[np.float32]]
+) -> RegionRule:
+    """A region exists exactly where the frame's score is significant; it reaches half-way down to the
+    brightest hundredth of normal pixels, so that its box is tight without breaking up."""
+    if not calibration.scores:
+        return RegionRule(peak_score=0.0, extent_score=0.0)
+    peak = calibration.scores[-1] if rate is None else calibration.threshold(rate)
+    above = float(np.nextafter(np.float32(peak), np.float32(np.inf)))
+    common = float(np.quantile(np.concatenate(pixels), 0.99))
+    return RegionRule(peak_score=above, extent_score=min(above, (above + common) / 2))
+
+
+def _notes(split: Split) -> tuple[str, ...]:
+    used = f"{len(split.memory)} frames to learn from, {len(split.calibration)} held out to calibrate"
+    if not split.is_provisional:
+        return (f"{used}; false-reject rate {split.rate:.3g}",)
+    needed = 2 * normals_needed(RATES[-1])
+    return (
+        f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
+        f"normal a false-reject rate of {RATES[-1]:.0%} can be kept",
+    )

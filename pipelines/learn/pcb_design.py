@@ -1,0 +1,162 @@
+"""The artwork of the simulated circuit panel: one fixed design that repeats in both directions."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+PANEL_PX = 1152
+PITCH_PX = 18
+BUS_ROW_PX = 192  # a row of parallel traces and a row of components
+SCALE = 2  # drawn larger, for soft edges
+
+Canvas = NDArray[np.uint8]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A straight piece of trace, around its middle."""
+
+    x: float
+    y: float
+    angle: float
+    reach: float  # usable half length
+    width_px: float
+    neighbour_px: float = 0.0  # signed distance across to the next trace; 0 without one
+
+    def moved(self, x: float, y: float, turn: float) -> Self:
+        return replace(self, x=x, y=y, angle=self.angle + turn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Design:
+    """The panel's artwork; ``layers`` holds copper, mask opening and drill."""
+
+    layers: NDArray[np.uint8]
+    legend: NDArray[np.uint8]
+    runs: tuple[Run, ...]
+
+
+@cache
+def design() -> Design:
+    """Drawn once per process, always the same."""
+    rng = np.random.Generator(np.random.SFC64(20))
+    side = PANEL_PX * SCALE
+    copper, opening, drill, legend = (np.zeros((side, side), np.uint8) for _ in range(4))
+    runs: list[Run] = []
+    for top in range(0, PANEL_PX, BUS_ROW_PX):
+        _draw_bus(rng, copper, runs, top)
+        for left in range(0, PANEL_PX, 144):
+            _draw_part(rng, copper, opening, drill, legend, runs, left, top + 92)
+    small = [cv2.resize(layer, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_AREA) for layer in (copper, opening, drill)]
+    return Design(
+        layers=np.asarray(cv2.merge(small), dtype=np.uint8),
+        legend=np.asarray(cv2.resize(legend, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_AREA), dtype=np.uint8),
+        runs=tuple(runs),
+    )
+
+
+def _draw_bus(rng: np.random.Generator, copper: Canvas, runs: list[Run], top: int) -> None:
+    """Four parallel traces that jog together; they leave at the height where they came in."""
+    width_px = float(rng.choice([7.0, 8.0, 9.0]))
+    places = [0, *sorted((rng.choice(np.arange(1, 15), 4, replace=False) * 76).tolist()), PANEL_PX]
+    jogs = [0, 9, 0, -9, 0]
+    for lane in range(4):
+        base = top + 14 + PITCH_PX * lane
+        points: list[Point] = [(0.0, float(base))]
+        for index, place in enumerate(places[1:-1]):
+            before, after = base + jogs[index], base + jogs[index + 1]
+            points += [(place - abs(after - before) / 2, before), (place + abs(after - before) / 2, after)]
+        points.append((float(PANEL_PX), float(base)))
+        _draw_trace(copper, points, width_px)
+        neighbour = float(PITCH_PX) if lane < 3 else -float(PITCH_PX)
+        runs.extend(_pieces(points, width_px, neighbour))
+
+
+def _draw_part(
+    rng: np.random.Generator,
+    copper: Canvas,
+    opening: Canvas,
+    drill: Canvas,
+    legend: Canvas,
+    runs: list[Run],
+    left: int,
+    top: int,
+) -> None:
+    """One component's place, 144 x 96 px: a chip, two chip resistors, a field of vias or a plane."""
+    kind = int(rng.choice(4, p=[0.4, 0.25, 0.15, 0.2]))
+    if kind == 0:
+        for pin in range(5):
+            x = left + 36 + PITCH_PX * pin
+            for y, away in ((top + 20, -1), (top + 74, 1)):
+                _draw_box(copper, x - 5, y - 10, x + 5, y + 10)
+                _draw_box(opening, x - 5.5, y - 10.5, x + 5.5, y + 10.5)
+                if away > 0 and pin % 2 == 0:  # two pins joined under the chip
+                    _draw_trace(copper, [(float(x), top + 20.0), (float(x), top + 74.0)], 6.0)
+        _draw_frame(legend, left + 26, top + 36, left + 118, top + 58)
+        cv2.circle(legend, _dot(left + 33, top + 47), 3 * SCALE, 255, -1)
+    elif kind == 1:
+        for row, name in enumerate((f"R{left // 9}", f"C{top // 9}")):
+            y = top + 24 + 46 * row
+            for x in (left + 34, left + 70):
+                _draw_box(copper, x - 10, y - 12, x + 10, y + 12)
+                _draw_box(opening, x - 11, y - 13, x + 11, y + 13)
+            trace: list[Point] = [(left + 70.0, float(y)), (left + 126.0, float(y))]
+            _draw_trace(copper, trace, 9.0)
+            _draw_via(copper, opening, drill, left + 126, y)
+            runs.append(Run(x=left + 98.0, y=float(y), angle=0.0, reach=12.0, width_px=9.0))
+            place = (int((left + 82) * SCALE), int((y - 9) * SCALE))
+            cv2.putText(legend, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42 * SCALE, 255, SCALE, cv2.LINE_AA)
+    elif kind == 2:
+        for column in range(3):
+            for row in range(2):
+                _draw_via(copper, opening, drill, left + 32 + 40 * column, top + 26 + 44 * row)
+        _draw_trace(copper, [(left + 32.0, top + 26.0), (left + 72.0, top + 26.0)], 8.0)
+        _draw_trace(copper, [(left + 72.0, top + 70.0), (left + 112.0, top + 70.0)], 8.0)
+    else:
+        _draw_box(copper, left + 14, top + 8, left + 130, top + 86)
+        for x, y in ((left + 40, top + 30), (left + 104, top + 64)):
+            _draw_via(copper, opening, drill, x, y)
+
+
+def _draw_trace(copper: Canvas, points: list[Point], width_px: float) -> None:
+    """Through the points and once more a panel away, so that both ends meet at the border."""
+    dots = np.array([_dot(x, y) for x, y in points], np.int32)
+    cv2.polylines(copper, [dots], False, 255, round(width_px * SCALE))
+
+
+def _draw_via(copper: Canvas, opening: Canvas, drill: Canvas, x: float, y: float) -> None:
+    cv2.circle(copper, _dot(x, y), 11 * SCALE, 255, -1)
+    cv2.circle(opening, _dot(x, y), 12 * SCALE, 255, -1)
+    cv2.circle(drill, _dot(x, y), int(5.5 * SCALE), 255, -1)
+
+
+def _draw_box(canvas: Canvas, left: float, top: float, right: float, bottom: float) -> None:
+    cv2.rectangle(canvas, _dot(left, top), _dot(right, bottom), 255, -1)
+
+
+def _draw_frame(canvas: Canvas, left: float, top: float, right: float, bottom: float) -> None:
+    cv2.rectangle(canvas, _dot(left, top), _dot(right, bottom), 255, 2 * SCALE)
+
+
+def _dot(x: float, y: float) -> tuple[int, int]:
+    return round(x * SCALE), round(y * SCALE)
+
+
+def _pieces(points: list[Point], width_px: float, neighbour_px: float) -> Iterator[Run]:
+    """The level pieces of a trace, cut to about 90 px, without their ends."""
+    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        length = math.hypot(x1 - x0, y1 - y0)
+        if y0 != y1 or length < 40:
+            continue
+        count = max(round(length / 90), 1)
+        for piece in range(count):
+            x = x0 + (piece + 0.5) * length / count
+            reach = length / count / 2 - 8
+            yield Run(x=x, y=y0, angle=0.0, reach=reach, width_px=width_px, neighbour_px=neighbour_px)

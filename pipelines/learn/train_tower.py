@@ -1,0 +1,184 @@
+"""Stage one of training Triad: its vision tower learns to name defects in crops, then is frozen.
+
+Every patch token is taught which defect lies under it, and the tokens' mean is taught what the crop shows.
+Dense labels teach a small ViT from scratch far sooner than one label per crop. The heads are thrown away.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import SiglipVisionModel
+
+from pipelines.learn.triad_pool import NO_LABEL, Shard, Vocabulary, read_shard, written_shards
+from pipelines.triad.model import normalised, tower_config
+
+Progress = Callable[[str], None]
+
+BATCH = 64
+PEAK_RATE, WEIGHT_DECAY, WARM_UP = 1.5e-3, 0.05, 0.04
+NORMAL_PATCH_WEIGHT = 0.3  # nine patches in ten are normal; unweighted, the tower calls faint defects normal
+SHARDS_AT_ONCE = 5  # one of each product; a batch is drawn across them
+SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TowerSchedule:
+    """How long: whole passes are not counted, crops are. ``minutes`` ends the run early but resumable."""
+
+    crops: int
+    minutes: float = math.inf
+    seed: int = 0
+
+
+class TowerStudent(nn.Module):
+    """The tower under its throw-away heads."""
+
+    def __init__(self, words: Vocabulary) -> None:
+        super().__init__()
+        config = tower_config()
+        self.tower = SiglipVisionModel(config)
+        width = config.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.patch_head = nn.Linear(width, len(words.defects))
+        sizes = (len(words.products), len(words.defects), 5, 4, len(words.steps))
+        self.crop_heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, px, px) → patch logits (B, tokens, defects) and one (B, classes) per column of LABELS."""
+        hidden = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]
+        tokens = self.norm(hidden)
+        mean = tokens.mean(dim=1)
+        return self.patch_head(tokens), [head(mean) for head in self.crop_heads]
+
+
+def train_tower(
+    pool: Path, words: Vocabulary, checkpoints: Path, schedule: TowerSchedule, tell: Progress, *, device: str
+) -> SiglipVisionModel:
+    """Train, or go on from ``checkpoints/tower.safetensors``; returns the tower without its heads."""
+    torch.manual_seed(schedule.seed)
+    student = TowerStudent(words)
+    file = checkpoints / "tower.safetensors"
+    seen = 0
+    if file.exists():
+        state = load_file(file)
+        seen = int(state.pop("crops_seen"))
+        student.load_state_dict(state)
+    else:
+        whiten_patches(student.tower, read_shard(pool, written_shards(pool)[0]).pixels[:256])
+    student.to(device).train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+    start = saved = time.monotonic()
+    losses: list[float] = []
+    for shard, places in _batches(pool, schedule.seed + seen):
+        if seen >= schedule.crops or time.monotonic() - start > 60 * schedule.minutes:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_RATE * rate_share(seen / schedule.crops)
+        loss = tower_loss(student, shard, places, device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        seen += len(places)
+        losses.append(float(loss.detach()))
+        if time.monotonic() - saved > SAVE_EVERY_S:
+            saved = time.monotonic()
+            _save(student, seen, file)
+            tell(f"tower: {seen} crops, loss {np.mean(losses[-50:]):.3f}, {seen / schedule.crops:.0%}")
+    _save(student, seen, file)
+    return student.tower.cpu().eval()
+
+
+def tower_loss(student: TowerStudent, shard: Shard, places: NDArray[np.int64], device: str) -> Tensor:
+    pixels = torch.from_numpy(shard.pixels[places])
+    patches = torch.from_numpy(shard.patches[places].astype(np.int64))
+    labels = torch.from_numpy(shard.labels[places].astype(np.int64)).to(device)
+    pixels, patches = augmented(pixels, patches)
+    patch_logits, crop_logits = student(normalised(pixels.to(device)))
+    weights = torch.ones(patch_logits.shape[-1], device=device)
+    weights[0] = NORMAL_PATCH_WEIGHT
+    loss = functional.cross_entropy(patch_logits.flatten(0, 1), patches.flatten().to(device), weight=weights)
+    for column, logits in enumerate(crop_logits):
+        if bool((labels[:, column] != NO_LABEL).any()):
+            share = 1.0 if column == 1 else 0.3
+            loss = loss + share * functional.cross_entropy(logits, labels[:, column], ignore_index=NO_LABEL)
+    return loss
+
+
+def augmented(pixels: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror and relight whole crops, (B, px, px, 3) uint8 → float 0..255. Turning is left out: a part's
+    direction under the camera says which step made a mark."""
+    for axis in (1, 2):
+        flips = torch.rand(len(pixels)) < 0.5
+        pixels = torch.where(flips[:, None, None, None], pixels.flip(axis), pixels)
+        patches = torch.where(flips[:, None, None], patches.flip(axis), patches)
+    gain = 1 + 0.2 * (torch.rand(len(pixels), 1, 1, 1) - 0.5)
+    shift = 20 * (torch.rand(len(pixels), 1, 1, 1) - 0.5)
+    grain = torch.randn(pixels.shape[:3])[..., None] * (4 * torch.rand(len(pixels), 1, 1, 1))
+    return (pixels.float() * gain + shift + grain).clamp(0, 255), patches
+
+
+def rate_share(done: float) -> float:
+    """Linear warm-up, then a cosine down to 2 %; ``done`` in 0..1."""
+    if done < WARM_UP:
+        return max(0.02, done / WARM_UP)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - WARM_UP) / (1 - WARM_UP))))
+
+
+def whiten_patches(tower: SiglipVisionModel, pixels: NDArray[np.uint8]) -> None:
+    """Start the patch embedding from the main components of real patches, each scaled to unit variance.
+
+    From noise, a small ViT spends much of a short training on finding such filters.
+    """
+    convolution = cast(nn.Conv2d, tower.embeddings.patch_embedding)
+    side, width = convolution.kernel_size[0], convolution.out_channels
+    patches = functional.unfold(normalised(torch.from_numpy(pixels)), side, stride=side)
+    rows = patches.transpose(1, 2).flatten(0, 1)
+    _, spread, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    scale = spread[:width] / math.sqrt(len(rows))
+    filters = axes[:width] / (scale[:, None] + 0.1 * scale[0] / 10)
+    with torch.no_grad():
+        convolution.weight.copy_((0.5 * filters).view_as(convolution.weight))
+        assert convolution.bias is not None
+        convolution.bias.copy_(-0.5 * filters @ rows.mean(dim=0))
+
+
+def _batches(pool: Path, seed: int) -> Iterator[tuple[Shard, NDArray[np.int64]]]:
+    """Batches without end, over shards that may still be growing in number."""
+    rng = np.random.default_rng(seed)
+    while True:
+        known = written_shards(pool)
+        groups = [known[at : at + SHARDS_AT_ONCE] for at in range(0, len(known), SHARDS_AT_ONCE)]
+        for at in rng.permutation(len(groups)):
+            shard = _joined([read_shard(pool, index) for index in groups[at]])
+            order = rng.permutation(len(shard.pixels))
+            for first in range(0, len(order) - BATCH + 1, BATCH):
+                yield shard, order[first : first + BATCH]
+
+
+def _joined(shards: list[Shard]) -> Shard:
+    return Shard(
+        pixels=np.concatenate([shard.pixels for shard in shards]),
+        patches=np.concatenate([shard.patches for shard in shards]),
+        labels=np.concatenate([shard.labels for shard in shards]),
+        cases=(),
+    )
+
+
+def _save(student: TowerStudent, seen: int, file: Path) -> None:
+    """Weights and progress; AdamW's moments are rebuilt within some hundred steps and not kept."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    part = file.with_suffix(".part")
+    save_file({**state, "crops_seen": torch.tensor(seen)}, part)
+    part.replace(file)

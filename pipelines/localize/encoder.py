@@ -1,0 +1,159 @@
+"""The bundled encoder: pictures in, patch features and one vector per picture out."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from pipelines.errors import FrameRejected, InputRefused, RejectReason, StageUnavailable
+from pipelines.frame import Picture
+from pipelines.localize.surface_network import SurfaceFeatures, SurfaceNetwork, normalised
+
+STRIDE_PX = 4
+SMALLEST_SIDE_PX = 16
+BUNDLED = "encoder.safetensors"
+_PIXELS_PER_PASS = 1_000_000  # keeps the activations of one pass below about 0.5 GB
+
+_Result = TypeVar("_Result")
+
+
+class Encoder:
+    """A frozen `SurfaceNetwork` with the SHA-256 of its weights file.
+
+    Takes pictures of any size: padded by reflection to a multiple of 16, results cut back. What a picture
+    gives does not depend on the others in the call (within 1e-4).
+    """
+
+    def __init__(self, network: SurfaceNetwork, digest: str, device: str = "cpu") -> None:
+        self.digest = digest
+        self.device = device
+        _fold_normalisation(network.eval().requires_grad_(False))
+        self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def patch_features(self, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
+        """float32 (ceil(height / 4), ceil(width / 4), 64) each; every row of 64 has unit length.
+
+        Raises:
+            FrameRejected: a side is shorter than 16 px.
+            StageUnavailable: the device failed.
+        """
+        return [grid.cpu().numpy() for grid, _ in self.patch_grids(pictures)]
+
+    def patch_grids(self, pictures: Sequence[Picture]) -> list[tuple[Tensor, Tensor]]:
+        """On the device: features (rows, columns, 64) as above, and the guess (rows, columns) of a defect, a logit."""
+
+        def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> tuple[Tensor, Tensor]:
+            rows, columns = -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
+            grid = seen.patches[k, :, :rows, :columns].permute(1, 2, 0).contiguous()
+            return grid, seen.defect_logit[k, 0, :rows, :columns].contiguous()
+
+        return self._each(pictures, cut)
+
+    def embedding(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+        """float32 (len(pictures), 128), each of unit length: cosine says how alike two pictures are.
+
+        Raises: as `patch_features`.
+        """
+
+        def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> NDArray[np.float32]:
+            return np.asarray(seen.whole[k].cpu().numpy(), np.float32)
+
+        rows = self._each(pictures, cut)
+        return np.stack(rows) if rows else np.zeros((0, self._network.to_whole.out_features), np.float32)
+
+    def _each(self, pictures: Sequence[Picture], cut: Callable[[SurfaceFeatures, int, Picture], _Result]) -> list[_Result]:
+        """Pictures of one size go through the network together, as many at once as memory allows."""
+        alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for k, picture in enumerate(pictures):
+            _reject_too_small(picture)
+            alike[picture.height_px, picture.width_px].append(k)
+        results: dict[int, _Result] = {}
+        for (height, width), members in alike.items():
+            at_once = max(1, _PIXELS_PER_PASS // (height * width))
+            for start in range(0, len(members), at_once):
+                chosen = members[start : start + at_once]
+                seen = self._see([pictures[k] for k in chosen])
+                results |= {k: cut(seen, place, pictures[k]) for place, k in enumerate(chosen)}
+        return [results[k] for k in range(len(pictures))]
+
+    @torch.inference_mode()
+    def _see(self, pictures: Sequence[Picture]) -> SurfaceFeatures:
+        try:
+            rgb = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).to(self.device)
+            rgb = rgb.permute(0, 3, 1, 2)
+            grey = rgb.mean(1).flatten(1)
+            x = normalised(_padded(rgb), grey.mean(1), grey.std(1, correction=0)).contiguous(memory_format=torch.channels_last)
+            seen = self._network(x)
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            raise StageUnavailable(f"encoder on {self.device}: {error}") from error
+        assert isinstance(seen, SurfaceFeatures)
+        return seen
+
+
+def _reject_too_small(picture: Picture) -> None:
+    if min(picture.height_px, picture.width_px) < SMALLEST_SIDE_PX:
+        size = f"{picture.width_px}x{picture.height_px} px"
+        raise FrameRejected(RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)")
+
+
+def _padded(x: Tensor) -> Tensor:
+    """Reflected at the right and below to multiples of 16."""
+    down, right = -x.shape[2] % 16, -x.shape[3] % 16
+    return functional.pad(x, (0, right, 0, down), mode="reflect") if down or right else x
+
+
+def _fold_normalisation(module: torch.nn.Module) -> None:
+    """Merge every batch normalisation into the convolution before it: same result, a fifth less time."""
+    for child in module.children():
+        if isinstance(child, torch.nn.Sequential):
+            layers = list(child)
+            for k, (layer, after) in enumerate(zip(layers, layers[1:], strict=False)):
+                if isinstance(layer, torch.nn.Conv2d) and isinstance(after, torch.nn.BatchNorm2d):
+                    child[k] = fuse_conv_bn_eval(layer, after)
+                    child[k + 1] = torch.nn.Identity()
+        _fold_normalisation(child)
+
+
+def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
+    """The encoder in `path`, or the bundled one.
+
+    Raises:
+        InputRefused: no such file, or it is no weights file of this network.
+    """
+    source = path if path is not None else resources.files("pipelines.weights").joinpath(BUNDLED)
+    try:
+        stored = source.read_bytes()
+    except OSError as error:
+        raise InputRefused(f"encoder weights {source} cannot be read ({error}); train them: triad train encoder") from error
+    network = SurfaceNetwork()
+    try:
+        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_tensors(stored).items()}
+        network.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError) as error:
+        raise InputRefused(f"encoder weights {source} do not fit this network: {error}") from error
+    return Encoder(network, hashlib.sha256(stored).hexdigest(), device)
+
+
+def save_weights(network: SurfaceNetwork, path: Path, provenance: Mapping[str, str]) -> None:
+    """Write safetensors, kernels in half precision, with what the weights were trained on in the header."""
+    tensors = {
+        name: (tensor.half() if tensor.ndim > 1 else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    metadata = {"network": "SurfaceNetwork", "provenance": json.dumps(dict(provenance), sort_keys=True)}
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(save_tensors(tensors, metadata))
+    partial.replace(path)

@@ -1,0 +1,206 @@
+"""Where to look: an anomaly map becomes tight regions (kept, evaluated) and views (for the LMM only)."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.frame import Picture, Pixels
+from pipelines.localize.anomaly_map import AnomalyMap
+from pipelines.localize.calibration import Calibration
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom of the *outermost pixels inside*, as Triad counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionRule:
+    """A region grows over pixels of at least ``extent_score`` around one of at least ``peak_score``."""
+
+    peak_score: float
+    extent_score: float
+    min_area_px: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.extent_score <= self.peak_score:
+            raise ValueError(f"extent {self.extent_score:g} must not exceed peak {self.peak_score:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A tight half-open box on the frame around connected evidence.
+
+    ``peak`` is the worst raw score inside; ``p_value`` is that peak against the calibration frames' worst
+    pixels (small is worst); ``area_px`` counts the pixels that belong to it, at most the box's.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    peak: float
+    p_value: float
+    area_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewRule:
+    """Triad's EG-RoI settings (LLaVA-NeXT/llava/mm_utils.py of its release; research/papers.md 3.3)."""
+
+    view_px: int = 384
+    threshold_share: float = 0.9  # of the map's range above its minimum
+    merge_overlap: float = 0.1
+    drop_overlap: float = 0.8
+    most_views: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A half-open crop of the frame that the LMM is shown: a place to look, never evidence of a defect."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    peak: float  # the worst raw score of the spot it was made for, by which views are ranked
+
+
+def find_regions(anomaly: AnomalyMap, rule: RegionRule, calibration: Calibration) -> tuple[Region, ...]:
+    """Box every connected patch that the rule admits, worst first (then top to bottom, left to right).
+
+    Pixels that touch only at a corner belong to the same region.
+    """
+    scores = anomaly.scores
+    within = (scores >= rule.extent_score).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(within, connectivity=8)
+    regions = []
+    for label in np.unique(labels[scores >= rule.peak_score]):
+        left, top, width, height, area = (int(value) for value in stats[label])
+        if area < rule.min_area_px:
+            continue
+        box = np.s_[top : top + height, left : left + width]
+        peak = float(scores[box][labels[box] == label].max())
+        p_value = calibration.p_value(peak)
+        region = Region(
+            left=left,
+            top=top,
+            right=left + width,
+            bottom=top + height,
+            peak=peak,
+            p_value=p_value,
+            area_px=area,
+        )
+        regions.append(region)
+    return tuple(sorted(regions, key=lambda found: (-found.peak, found.top, found.left)))
+
+
+def eg_roi_views(anomaly: AnomalyMap, rule: ViewRule) -> tuple[View, ...]:
+    """Crop where the map is worst, by Triad's expert-guided RoI rule; none if the map is flat.
+
+    As its release does: pixels above ``threshold_share`` of the map's own range, a box around each outer
+    contour, grown to at least ``view_px`` square, merged in order, made square once more, the first
+    ``most_views`` kept. The threshold is relative, so a perfectly normal frame has views too.
+
+    One thing differs. The release keeps the first four in the order OpenCV finds contours, from the bottom
+    up, which drops the worst place whenever it lies high in a busy frame (its own comment: "should sort by
+    score"); here contours are taken worst first.
+    """
+    height, width = anomaly.scores.shape
+    merged: list[tuple[float, Box]] = []
+    for peak, tight in _outer_boxes(anomaly.scores, rule.threshold_share):
+        _merge(merged, peak, tight, _grow(tight, rule.view_px, width, height), rule)
+    views = []
+    for peak, box in merged[: rule.most_views]:
+        left, top, right, bottom = _grow(box, 1, width, height)  # a merged box need not be square
+        views.append(View(left=left, top=top, right=right + 1, bottom=bottom + 1, peak=peak))
+    return tuple(views)
+
+
+def base_view(picture: Picture, view_px: int) -> NDArray[np.uint8]:
+    """The whole frame as (view_px, view_px, 3) RGB; a frame that is not square is stretched, as in Triad."""
+    return _resized(picture.pixels, picture.bit_depth, view_px)
+
+
+def crop_view(picture: Picture, view: View, view_px: int) -> NDArray[np.uint8]:
+    """What the view shows as (view_px, view_px, 3) RGB; one that is not square is stretched, as in Triad."""
+    crop = picture.pixels[view.top : view.bottom, view.left : view.right]
+    return _resized(crop, picture.bit_depth, view_px)
+
+
+def _outer_boxes(scores: NDArray[np.float32], share: float) -> list[tuple[float, Box]]:
+    """Each outer contour's worst score and tight box, worst first."""
+    low, high = float(scores.min()), float(scores.max())
+    above = (scores > np.float32(low + share * (high - low))).astype(np.uint8)
+    contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    _, labels = cv2.connectedComponents(above, connectivity=8)
+    boxes: list[tuple[float, Box]] = []
+    for contour in contours:
+        left, top, width, height = cv2.boundingRect(contour)
+        inside = np.s_[top : top + height, left : left + width]
+        x, y = contour[0, 0]
+        # The box may hold parts of other contours: only this one's pixels say how bad it is.
+        peak = float(scores[inside][labels[inside] == labels[y, x]].max())
+        boxes.append((peak, (left, top, left + width - 1, top + height - 1)))
+    return sorted(boxes, key=lambda found: (-found[0], found[1][1], found[1][0]))  # same order in any OpenCV
+
+
+def _merge(merged: list[tuple[float, Box]], peak: float, tight: Box, grown: Box, rule: ViewRule) -> None:
+    """Drop the box, join it to the first one it overlaps, or append it (peaks come in descending order)."""
+    for place, (worst, box) in enumerate(merged):
+        if _overlap(tight, box) > rule.drop_overlap:
+            return
+        if _overlap(grown, box) > rule.merge_overlap:
+            merged[place] = (worst, _union(grown, box))
+            return
+    merged.append((peak, grown))
+
+
+def _union(one: Box, other: Box) -> Box:
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over the smaller area, 0 to 1; a line one pixel thin has no area and overlaps nothing.
+
+    Sides are last minus first pixel, one too few, because the release measures them so.
+    """
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return width * height / min(areas)
+
+
+def _grow(box: Box, least_px: int, width: int, height: int) -> Box:
+    """A box at least ``least_px`` square and as long as its longer side, where the frame allows."""
+    left, top, right, bottom = box
+    side = max(least_px, right - left + 1, bottom - top + 1)
+    left, right = _grow_side(left, right, side, width)
+    top, bottom = _grow_side(top, bottom, side, height)
+    return left, top, right, bottom
+
+
+def _grow_side(first: int, last: int, side: int, extent: int) -> tuple[int, int]:
+    """Centred if that fits the frame, else towards lower, else towards higher, else the whole extent."""
+    missing = side - (last - first + 1)
+    if missing == 0:
+        return first, last
+    before = missing // 2
+    for start, end in (
+        (first - before, last + missing - before),
+        (first - missing, last),
+        (first, last + missing),
+    ):
+        if start >= 0 and end < extent:
+            return start, end
+    return 0, extent - 1
+
+
+def _resized(pixels: Pixels, bit_depth: int, side_px: int) -> NDArray[np.uint8]:
+    """(side_px, side_px, 3) RGB; each axis shrinks by averaging and grows linearly."""
+    height, width = pixels.shape[:2]
+    shrunk = cv2.resize(pixels, (min(width, side_px), min(height, side_px)), interpolation=cv2.INTER_AREA)
+    square = cv2.resize(shrunk, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+    return Picture(pixels=cast("Pixels", square), bit_depth=bit_depth).rgb8()

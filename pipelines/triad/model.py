@@ -1,0 +1,151 @@
+"""The small Triad's network: stock LLaVA-OneVision classes in a small configuration, and its files."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+
+from pipelines.errors import InputRefused
+
+VIEW_PX, PATCH_PX = 128, 16
+GRID = VIEW_PX // PATCH_PX
+TOWER_WIDTH, TOWER_LAYERS = 160, 5
+DECODER_WIDTH, DECODER_LAYERS = 160, 4
+BUNDLED = Path(__file__).parents[1] / "weights" / "triad"
+
+WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedProduct:
+    """What the weights learned to name for one product: defect and step ids of its knowledge."""
+
+    defects: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TriadModel:
+    """Network, tokenizer and what they know. ``digest`` is SHA-256 over all of their files."""
+
+    network: LlavaOnevisionForConditionalGeneration
+    tokenizer: Tokenizer
+    trained: Mapping[str, TrainedProduct]
+    view_px: int
+    digest: str
+
+
+def tower_config() -> SiglipVisionConfig:
+    return SiglipVisionConfig(
+        hidden_size=TOWER_WIDTH,
+        intermediate_size=3 * TOWER_WIDTH,
+        num_hidden_layers=TOWER_LAYERS,
+        num_attention_heads=TOWER_WIDTH // 32,
+        image_size=VIEW_PX,
+        patch_size=PATCH_PX,
+        vision_use_head=False,
+    )
+
+
+def triad_config(tokenizer: Tokenizer) -> LlavaOnevisionConfig:
+    """The small configuration. One pinpoint only: views replace LLaVA's AnyRes grid."""
+    text = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=DECODER_WIDTH,
+        intermediate_size=3 * DECODER_WIDTH,
+        num_hidden_layers=DECODER_LAYERS,
+        num_attention_heads=DECODER_WIDTH // 32,
+        num_key_value_heads=DECODER_WIDTH // 32,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+        pad_token_id=tokenizer.token_to_id("<|endoftext|>"),
+    )
+    return LlavaOnevisionConfig(
+        vision_config=tower_config(),
+        text_config=text,
+        image_token_index=tokenizer.token_to_id("<image>"),
+        video_token_index=tokenizer.token_to_id("<video>"),
+        image_grid_pinpoints=[[VIEW_PX, VIEW_PX]],
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+        tie_word_embeddings=True,
+    )
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """(B, px, px, 3) in 0..255 → (B, 3, px, px) in -1..1, as SigLIP's own preprocessing does."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def save_triad(
+    folder: Path,
+    network: LlavaOnevisionForConditionalGeneration,
+    tokenizer: Tokenizer,
+    trained: Mapping[str, TrainedProduct],
+) -> None:
+    """Write weights in half precision (they are computed with in single), and what belongs to them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    del state["lm_head.weight"]  # tied to the embeddings
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(network.config.to_json_string(use_diff=True), encoding="utf-8")
+    tokenizer.save(str(folder / TOKENIZER))
+    products = {name: {"defects": one.defects, "steps": one.steps} for name, one in trained.items()}
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
+    (folder / MANIFEST).write_bytes(orjson.dumps({"trained": products}, option=options))
+
+
+def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
+    """Raises ``InputRefused`` when a file is missing or does not belong to the others."""
+    files = [folder / name for name in (WEIGHTS, CONFIG, TOKENIZER, MANIFEST)]
+    for file in files:
+        if not file.is_file():
+            raise InputRefused(f"{file} is missing: a Triad model has {WEIGHTS}, {CONFIG}, {TOKENIZER}, {MANIFEST}")
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    config = LlavaOnevisionConfig(**orjson.loads((folder / CONFIG).read_bytes()))
+    network = LlavaOnevisionForConditionalGeneration(config)
+    try:
+        _load(network, folder / WEIGHTS)
+    except (RuntimeError, KeyError) as error:
+        raise InputRefused(f"{folder / WEIGHTS}: not weights for {CONFIG} beside it ({error})") from error
+    products = orjson.loads((folder / MANIFEST).read_bytes())["trained"]
+    trained = {
+        name: TrainedProduct(defects=tuple(one["defects"]), steps=tuple(one["steps"]))
+        for name, one in products.items()
+    }
+    return TriadModel(
+        network=network.to(device).eval(),
+        tokenizer=tokenizer,
+        trained=trained,
+        view_px=int(config.vision_config.image_size),
+        digest=_digest(files),
+    )
+
+
+def _load(network: LlavaOnevisionForConditionalGeneration, file: Path) -> None:
+    state = {name: tensor.float() for name, tensor in load_file(file).items()}
+    missing, unknown = network.load_state_dict(state, strict=False)
+    if set(missing) - {"lm_head.weight"} or unknown:
+        raise KeyError(f"missing {missing}, unknown {unknown}")
+    network.tie_weights()
+
+
+def _digest(files: list[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def single_precision() -> torch.dtype:
+    """What all of Triad is computed in: bf16 flips greedy answers with the batch they are in."""
+    return torch.float32

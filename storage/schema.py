@@ -1,0 +1,363 @@
+"""The tables. What each state and column means is written here once; ``migrations/`` must equal it (tested)."""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    column,
+    table,
+    text,
+)
+
+from pipelines.errors import RejectReason
+from pipelines.verdict import Outcome
+from storage.columns import BigKey, CleanText, ExactJson, Json, UtcTime, choice
+
+LIVE_RUN = 0  # every other run is a replay
+
+
+class LogKind(StrEnum):
+    FOLDER = "folder"
+    KAFKA = "kafka"
+
+
+class BatchKind(StrEnum):
+    INSPECT = "inspect"
+    REASON = "reason"
+
+
+class BatchState(StrEnum):
+    """planned → leased → done, or back to planned, or split (its two children took its place)."""
+
+    PLANNED = "planned"
+    LEASED = "leased"
+    DONE = "done"
+    SPLIT = "split"
+
+
+class AbsenceKind(StrEnum):
+    GAP = "gap"  # the log holds no record there: proved
+    LOST = "lost"  # there was one, and it was removed before we read it: alarmed
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _place() -> list[Column[int]]:
+    """Which stream an offset belongs to. Never null: equal keys with a null do not conflict."""
+    return [
+        Column("run_id", BigKey, ForeignKey("run.id"), nullable=False),
+        Column("log_id", BigKey, ForeignKey("log.id"), nullable=False),
+        Column("partition", Integer, nullable=False),
+    ]
+
+
+def _created() -> Column[object]:
+    return Column("created_at", UtcTime, nullable=False)
+
+
+log = Table(
+    "log",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("kind", choice(LogKind, name="kind"), nullable=False),
+    Column("name", CleanText, nullable=False),
+    Column("uuid", Text, nullable=False),  # a recreated topic is another log
+    Column("epoch", Integer, nullable=False),  # ours: raised when offsets start again under the same uuid
+    _created(),
+    UniqueConstraint("kind", "name", "uuid", "epoch"),
+)
+
+manifest_entry = Table(
+    "manifest_entry",
+    metadata,
+    Column("log_id", BigKey, ForeignKey("log.id"), nullable=False),
+    Column("offset", BigKey, nullable=False),
+    Column("path", CleanText, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigKey, nullable=False),  # bytes
+    Column("mtime_ns", BigKey, nullable=False),
+    Column("product", CleanText),
+    Column("vanished_at", UtcTime),
+    PrimaryKeyConstraint("log_id", "offset"),
+    Index("ix_manifest_entry_path", "log_id", "path", "offset"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("name", CleanText, nullable=False),
+    _created(),
+)
+
+recipe = Table(
+    "recipe",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("product", CleanText, nullable=False),
+    Column("body", ExactJson, nullable=False),
+    _created(),
+    Index("ix_recipe_product", "product", "created_at"),
+)
+
+recipe_set = Table(
+    "recipe_set",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),  # of the body, so that equal sets are one row
+    Column("body", ExactJson, nullable=False),  # {product: recipe hash}
+    _created(),
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("name", CleanText, primary_key=True),
+    Column("recipe", Text, ForeignKey("recipe.hash"), nullable=False),  # the current one
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+knowledge = Table(
+    "knowledge",
+    metadata,
+    Column("product", CleanText, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("body", ExactJson, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("product", "revision"),
+)
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("id", CleanText, primary_key=True),  # PRODUCT@GENERATION#PLACE
+    Column("product", CleanText, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("place", Integer, nullable=False),  # in the generation, and so in its index
+    Column("sha256", Text, nullable=False),
+    Column("picture_uri", Text, nullable=False),
+    Column("embedding", LargeBinary),  # little-endian float32
+    _created(),
+    UniqueConstraint("product", "generation", "place"),
+)
+
+plan_cursor = Table(
+    "plan_cursor",
+    metadata,
+    *_place(),
+    Column("first_offset", BigKey, nullable=False),  # where this run began: the audit starts here
+    Column("next_offset", BigKey, nullable=False),
+    PrimaryKeyConstraint("run_id", "log_id", "partition"),
+    CheckConstraint("next_offset >= first_offset", name="forward"),
+)
+
+_WAITING = text("state = 'planned'")
+_LIVE = text("state IN ('planned', 'leased')")
+_UNSPLIT = text("kind = 'inspect' AND state <> 'split'")
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    *_place(),
+    Column("first_offset", BigKey, nullable=False),
+    Column("end_offset", BigKey, nullable=False),
+    Column("offsets", Json),  # of a reason batch: the frames that ask for a rationale, ascending
+    Column("kind", choice(BatchKind, name="kind"), nullable=False),
+    Column("state", choice(BatchState, name="state"), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),  # counted at claim: a killed process reports nothing
+    Column("owner", CleanText),
+    Column("lease_until", UtcTime),
+    Column("not_before", UtcTime),  # set when handed back with a delay
+    Column("planned_at", UtcTime, nullable=False),  # never changes, and children inherit it
+    Column("recipe_set_id", BigKey, ForeignKey("recipe_set.id"), nullable=False),
+    Column("parent_id", BigKey, ForeignKey("batch.id")),  # the batch it was split from
+    Column("verdict_batch_id", BigKey, ForeignKey("batch.id")),  # of a reason batch: whose verdicts
+    CheckConstraint("end_offset > first_offset", name="range"),
+    CheckConstraint("(kind = 'reason') = (offsets IS NOT NULL)", name="offsets"),
+    CheckConstraint("(kind = 'reason') = (verdict_batch_id IS NOT NULL)", name="verdict_batch"),
+    Index("ix_batch_waiting", "kind", "run_id", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+    Index(
+        "ix_batch_live",
+        *("run_id", "log_id", "partition", "first_offset"),
+        postgresql_where=_LIVE,
+        sqlite_where=_LIVE,
+    ),
+    Index(
+        "ix_batch_unsplit",
+        *("run_id", "log_id", "partition", "end_offset"),
+        postgresql_where=_UNSPLIT,
+        sqlite_where=_UNSPLIT,
+    ),
+    sqlite_autoincrement=True,  # ids are part of public ids: never used again
+)
+
+verdict = Table(
+    "verdict",
+    metadata,
+    Column("planned_at", UtcTime, nullable=False),
+    Column("batch_id", BigKey, ForeignKey("batch.id"), nullable=False),
+    Column("offset", BigKey, nullable=False),
+    *_place(),
+    Column("line", CleanText, nullable=False),
+    Column("product", CleanText, nullable=False),
+    Column("event_source", CleanText, nullable=False),
+    Column("event_id", CleanText, nullable=False),
+    Column("is_repeat", Boolean, nullable=False),  # an earlier verdict of this run has the same event
+    Column("part", CleanText),
+    Column("lot", CleanText),
+    Column("name", CleanText),  # the file's, for folder logs
+    Column("captured_at", UtcTime),
+    Column("recorded_at", UtcTime),
+    Column("received_at", UtcTime),
+    Column("decided_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("sha256", Text, nullable=False),
+    Column("outcome", choice(Outcome, name="outcome"), nullable=False),  # the fast one; never updated
+    Column("score", Float, nullable=False),
+    Column("p_value", Float, nullable=False),
+    Column("regions", Json, nullable=False),
+    Column("note", CleanText),
+    Column("recipe", Text, ForeignKey("recipe.hash"), nullable=False),
+    Column("reference_id", CleanText),
+    Column("heat_map_uri", Text),
+    Column("thumbnail_uri", Text),
+    Column("picture_uri", Text),
+    Column("case", Json),  # what the reasoner needs, so that it never rereads the log
+    Column("fence", Integer, nullable=False),
+    PrimaryKeyConstraint("planned_at", "batch_id", "offset"),
+    CheckConstraint("p_value > 0 AND p_value <= 1", name="p_value"),
+    Index("ix_verdict_place", "run_id", "log_id", "partition", "offset"),
+    Index("ix_verdict_event", "event_source", "event_id"),
+    Index("ix_verdict_line", "line", "planned_at"),
+    postgresql_partition_by="RANGE (planned_at)",
+)
+
+
+def _verdict_key() -> list[Column[object]]:
+    return [
+        Column("planned_at", UtcTime, nullable=False),
+        Column("batch_id", BigKey, nullable=False),
+        Column("offset", BigKey, nullable=False),
+    ]
+
+
+def _of_verdict() -> ForeignKeyConstraint:
+    key = ["planned_at", "batch_id", "offset"]
+    return ForeignKeyConstraint(key, [f"verdict.{name}" for name in key])
+
+
+amendment = Table(
+    "amendment",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    *_verdict_key(),
+    Column("outcome", choice(Outcome, name="outcome")),  # null: words only, the outcome stands
+    Column("rationale", Json),
+    Column("model_digest", Text, nullable=False),
+    Column("note", CleanText),  # why there is no rationale
+    _created(),
+    _of_verdict(),
+    Index("ix_amendment_verdict", "batch_id", "offset", "id"),
+    sqlite_autoincrement=True,
+)
+
+review = Table(
+    "review",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    *_verdict_key(),
+    Column("outcome", choice(Outcome, name="outcome"), nullable=False),
+    Column("defect", CleanText),
+    Column("comment", CleanText),
+    Column("reviewer", CleanText, nullable=False),
+    _created(),
+    _of_verdict(),
+    Index("ix_review_verdict", "batch_id", "offset", "id"),
+    sqlite_autoincrement=True,
+)
+
+dead_letter = Table(
+    "dead_letter",
+    metadata,
+    Column("batch_id", BigKey, ForeignKey("batch.id"), nullable=False),
+    Column("offset", BigKey, nullable=False),
+    *_place(),
+    Column("reason", choice(RejectReason), nullable=False),
+    Column("detail", CleanText, nullable=False),
+    Column("line", CleanText),
+    Column("name", CleanText),
+    Column("payload_uri", Text),  # null: the bytes could not be read
+    Column("sha256", Text),
+    _created(),
+    PrimaryKeyConstraint("batch_id", "offset"),
+    Index("ix_dead_letter_place", "run_id", "log_id", "partition", "offset"),
+)
+
+absence = Table(
+    "absence",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("kind", choice(AbsenceKind, name="kind"), nullable=False),
+    Column("batch_id", BigKey, ForeignKey("batch.id"), nullable=False),
+    *_place(),
+    Column("first_offset", BigKey, nullable=False),
+    Column("end_offset", BigKey, nullable=False),
+    Column("position", BigKey),  # of the consumer, and the log's start, read after the last poll
+    Column("log_start", BigKey),
+    _created(),
+    CheckConstraint("end_offset > first_offset", name="range"),
+    UniqueConstraint("batch_id", "first_offset"),
+    Index("ix_absence_place", "run_id", "log_id", "partition", "first_offset"),
+)
+
+_UNPUBLISHED = text("published_at IS NULL")
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("line", CleanText, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Json, nullable=False),
+    _created(),
+    Column("published_at", UtcTime),
+    Index("ix_outbox_unpublished", "line", "id", postgresql_where=_UNPUBLISHED, sqlite_where=_UNPUBLISHED),
+    sqlite_autoincrement=True,
+)
+
+# A view, made by storage/ddl.py: the verdict as it stands now. A person's latest review wins over the latest
+# amendment with an outcome, and that over the fast verdict.
+verdict_now = table(
+    "verdict_now",
+    *(column(each.name, each.type) for each in verdict.columns),
+    column("current_outcome", verdict.c.outcome.type),
+    column("rationale", Json()),
+    column("model_digest", Text()),
+    column("amended_at", UtcTime()),
+    column("reviewer", Text()),
+    column("reviewed_at", UtcTime()),
+)

@@ -1,0 +1,130 @@
+"""One process at the ledger: it claims a batch, has it worked on, and sees to it that no claim is forgotten."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pipelines.errors import InspectionError, StageUnavailable
+from storage.claims import Claim, StaleFence, claim_next, hand_back, renew
+from storage.database import transaction
+from storage.schema import BatchKind
+from workers.lease import heartbeat
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_log = structlog.get_logger(__name__)
+
+LONGEST_BACKOFF_S = 60.0
+
+
+class Stopping(InspectionError):
+    """This process was asked to end: hand the batch back as if it had never been claimed."""
+
+
+class NotYet(InspectionError):
+    """A frame failed for no known reason and the batch has attempts left: try it once more."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """What keeps this process from working, for whoever waits for it; one writer, any number of readers."""
+
+    unavailable: StageUnavailable | None = None
+    unavailable_since: float | None = None  # monotonic
+    hand_backs: int = 0  # in a row
+    fatal: BaseException | None = None  # no later attempt will end differently
+
+    def outage(self, error: StageUnavailable) -> None:
+        self.unavailable = error
+        self.unavailable_since = self.unavailable_since or time.monotonic()
+        self.hand_backs += 1
+
+    def worked(self) -> None:
+        self.unavailable, self.unavailable_since, self.hand_backs = None, None, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claimant:
+    """``owner`` names the process in the ledger; ``is_stopping`` is asked between model calls."""
+
+    engine: Engine
+    owner: str
+    lease: timedelta
+    backoff: timedelta
+    is_stopping: Callable[[], bool] = lambda: False
+    faults: Faults = field(default_factory=Faults)
+
+    def work_next(self, kind: BatchKind, work: Callable[[Claim, Callable[[], None]], None]) -> bool:
+        """Claim the next batch and have ``work`` finish it; False when there was nothing to claim.
+
+        ``work`` gets the claim and a checkpoint to pass between model calls. Whatever it raises, the batch
+        is handed back, unless this process dies: then the lease runs out.
+        """
+        if self.is_stopping() or self.faults.fatal is not None:
+            return False
+        try:
+            with transaction(self.engine) as connection:
+                claim = claim_next(connection, kind=kind, owner=self.owner, lease=self.lease)
+        except StageUnavailable as outage:
+            self.faults.outage(outage)
+            return False
+        if claim is None:
+            return False
+        self._work(claim, work)
+        return True
+
+    def _work(self, claim: Claim, work: Callable[[Claim, Callable[[], None]], None]) -> None:
+        log = _log.bind(batch=claim.batch_id, kind=claim.kind.value, fence=claim.fence, attempt=claim.attempts)
+        try:
+            with heartbeat(lambda: self._renew(claim), every_s=self.lease.total_seconds() / 3) as is_ours:
+                work(claim, lambda: self._checkpoint(is_ours))
+        except StaleFence as error:
+            log.warning("claim lost, work dropped", error=str(error))
+        except Stopping:
+            self._hand_back(claim, keeps_attempt=True)
+        except NotYet as error:
+            log.warning("batch failed, trying again", error=str(error))
+            self._hand_back(claim, keeps_attempt=False)
+        except StageUnavailable as outage:
+            self.faults.outage(outage)
+            delay = self._delay()
+            log.warning("stage unavailable, handed back", error=str(outage), delay_s=delay.total_seconds())
+            self._hand_back(claim, keeps_attempt=True, delay=delay)
+        except BaseException as error:
+            # Not a frame's doing, or it would have been bisected out: a bug of ours, or a refused input.
+            self.faults.fatal = error
+            log.error("batch failed", error=repr(error))
+            self._hand_back(claim, keeps_attempt=False)
+            raise
+        else:
+            self.faults.worked()
+
+    def _renew(self, claim: Claim) -> None:
+        with transaction(self.engine) as connection:
+            renew(connection, claim, self.lease)
+
+    def _checkpoint(self, is_ours: Callable[[], bool]) -> None:
+        if self.is_stopping():
+            raise Stopping
+        if not is_ours():
+            raise StaleFence("the lease ran out while we worked")
+
+    def _delay(self) -> timedelta:
+        longest = timedelta(seconds=LONGEST_BACKOFF_S)
+        return min(longest, self.backoff * 2.0 ** min(self.faults.hand_backs - 1, 10))
+
+    def _hand_back(self, claim: Claim, *, keeps_attempt: bool, delay: timedelta = timedelta(0)) -> None:
+        try:
+            with transaction(self.engine) as connection:
+                hand_back(connection, claim, keeps_attempt=keeps_attempt, delay=delay)
+        except StaleFence:
+            return  # finished after all (the reply to a commit was lost), or taken over
+        except StageUnavailable as outage:  # the lease will run out; nothing is lost, it only takes longer
+            _log.warning("batch not handed back", batch=claim.batch_id, error=str(outage))

@@ -1,0 +1,271 @@
+"""A product from a folder of normal frames: fit, calibrate, store, and load again what a recipe names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.decoding import decode_picture
+from pipelines.errors import FrameRejected, InputRefused
+from pipelines.frame import Geometry, Picture
+from pipelines.knowledge import ProductKnowledge, read_knowledge
+from pipelines.profiles import profile
+from pipelines.recipe import AmendPolicy, LocalizerPart, ReasonRule, Recipe, ReferencePart
+from pipelines.regions import ViewRule
+from pipelines.retrieve.index import ReferenceIndex
+from storage.database import transaction
+from storage.knowledge import save_knowledge
+from storage.pictures import PictureStore
+from storage.recipes import save_recipe, set_current
+from storage.references import NewReference, Reference, load_references, save_references
+from workers.picture_files import find_pictures
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from pipelines.learn.fit import FittedProduct, Progress
+    from pipelines.localize.encoder import Encoder
+    from pipelines.localize.patch_memory import PatchMemory
+    from pipelines.triad.reasoner import TriadReasoner
+
+MOST_NORMALS = 2_000  # pictures held in memory while fitting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NormalFrame:
+    """A normal frame as its file has it."""
+
+    name: str
+    payload: bytes
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedProduct:
+    """What was stored, and what the person should know about it. ``unreadable`` are lines, one per file."""
+
+    product: str
+    recipe: Recipe
+    frames: int
+    notes: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProductShelf:
+    """Where products are kept, and the models that new ones are fitted with."""
+
+    engine: Engine
+    pictures: PictureStore
+    memories: PictureStore
+    profile: str
+    encoder: Encoder
+    reasoner: TriadReasoner
+
+    def add(
+        self,
+        product: str,
+        *,
+        normal: Sequence[Path],
+        knowledge: Path | None = None,
+        false_reject_rate: float | None = None,
+        progress: Progress = lambda what, done, of: None,
+    ) -> AddedProduct:
+        """Fit a product on the pictures under ``normal`` and make the result its current recipe.
+
+        Raises:
+            InputRefused: No readable picture, too few for the rate, or knowledge that cannot be read or is
+                another product's.
+        """
+        from pipelines.learn.fit import fit_product
+
+        known = read_product_knowledge(knowledge, product=product)
+        frames, unreadable = read_normals(normal, progress=progress)
+        pictures = [frame.picture for frame in frames]
+        fitted = fit_product(
+            pictures, encoder=self.encoder, false_reject_rate=false_reject_rate, progress=progress
+        )
+        recipe = self._store(product, frames, fitted, known)
+        return AddedProduct(
+            product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
+        )
+
+    def add_unlabelled(
+        self, product: str, *, paths: Sequence[Path], progress: Progress = lambda what, done, of: None
+    ) -> AddedProduct:
+        """Take pictures nobody vouched for as each other's reference: a recipe that never fails a frame.
+
+        Raises:
+            InputRefused: None of the pictures can be read.
+        """
+        from pipelines.learn.fit import UNLABELLED_SAMPLE, fit_unlabelled
+
+        frames, unreadable = read_normals(paths, progress=progress, most=UNLABELLED_SAMPLE)
+        fitted = fit_unlabelled([f.picture for f in frames], encoder=self.encoder, progress=progress)
+        recipe = self._store(product, frames, fitted, None)
+        return AddedProduct(
+            product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
+        )
+
+    def _store(
+        self,
+        product: str,
+        frames: Sequence[NormalFrame],
+        fitted: FittedProduct,
+        known: ProductKnowledge | None,
+    ) -> Recipe:
+        """Files first, rows after: a crash between them leaves files that nothing names, and no half product."""
+        memory_uri = self._keep_memory(fitted.memory)
+        references = [
+            NewReference(
+                sha256=(uri := self._keep_picture(frames[place])).removeprefix("picture:").partition(".")[0],
+                picture_uri=uri,
+                embedding=embedding.astype("<f4").tobytes(),
+            )
+            for place, embedding in zip(fitted.references, fitted.embeddings, strict=True)
+        ]
+        index = ReferenceIndex.build(range(len(references)), fitted.embeddings)
+        with transaction(self.engine) as connection:
+            revision = None if known is None else save_knowledge(connection, known)
+            generation = save_references(connection, product, references)
+            recipe = Recipe(
+                product=product,
+                profile=self.profile,
+                localizer=LocalizerPart(
+                    name="patch-memory", digest=fitted.memory.digest, memory_uri=memory_uri
+                ),
+                calibration=fitted.calibration,
+                decision=fitted.decision,
+                regions=fitted.regions,
+                views=ViewRule(view_px=profile(self.profile).view_px),
+                references=ReferencePart(digest=index.digest, generation=generation),
+                knowledge_revision=revision,
+                reason=self._reason_rule(product, known, is_provisional=fitted.decision.is_provisional),
+            )
+            set_current(connection, product, save_recipe(connection, recipe))
+        return recipe
+
+    def _reason_rule(self, product: str, known: ProductKnowledge | None, *, is_provisional: bool) -> ReasonRule:
+        """Only a product that the model was trained on lets its answer settle the grey zone."""
+        may_amend = not is_provisional and known is not None and self.reasoner.knows(known)
+        return ReasonRule(
+            model_digest=self.reasoner.digest,
+            prompt_version=self.reasoner.prompt_version,
+            amend=AmendPolicy.GREY_ZONE if may_amend else AmendPolicy.NEVER,
+        )
+
+    def _keep_memory(self, memory: PatchMemory) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "memory.safetensors")
+            memory.save(file)
+            return self.memories.put(file.read_bytes(), "safetensors")
+
+    def _keep_picture(self, frame: NormalFrame) -> str:
+        return self.pictures.put(frame.payload, Path(frame.name).suffix.lower().removeprefix(".") or "bin")
+
+
+def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowledge | None:
+    """Knowledge from a YAML file, which must be about this product.
+
+    Raises:
+        InputRefused: The file cannot be read, or names another product.
+    """
+    if file is None:
+        return None
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    known = read_knowledge(text, file=str(file))
+    if known.product != product:
+        raise InputRefused(
+            f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
+        )
+    return known
+
+
+def read_normals(
+    paths: Sequence[Path], *, progress: Progress, most: int = MOST_NORMALS
+) -> tuple[list[NormalFrame], tuple[str, ...]]:
+    """Readable pictures under ``paths``, at most ``most`` spread evenly, and a line for each unreadable one.
+
+    Raises:
+        InputRefused: A path does not exist, or there is no readable picture.
+    """
+    files = find_pictures(paths).pictures
+    chosen = [files[i * len(files) // most] for i in range(most)] if len(files) > most else list(files)
+    frames: list[NormalFrame] = []
+    unreadable: list[str] = []
+    for done, file in enumerate(chosen, start=1):
+        try:
+            payload = file.read_bytes()
+            picture = decode_picture(payload, geometry=Geometry(), name=file.name)
+            frames.append(NormalFrame(name=file.name, payload=payload, picture=picture))
+        except FrameRejected as rejection:
+            unreadable.append(f"{file}: {rejection}")
+        except OSError as error:
+            unreadable.append(f"{file}: {error.strerror}")
+        progress("reading normal frames", done, len(chosen))
+    if not frames:
+        first = f" (first: {unreadable[0]})" if unreadable else ""
+        raise InputRefused(f"{', '.join(map(str, paths))}: no readable JPEG, PNG or TIFF picture{first}")
+    return frames, tuple(unreadable)
+
+
+def load_memory(recipe: Recipe, *, memories: PictureStore, encoder: Encoder) -> PatchMemory:
+    """The localizer that a recipe was calibrated on.
+
+    Raises:
+        InputRefused: Its file is gone: the product has to be added again.
+    """
+    from pipelines.localize.patch_memory import PatchMemory
+
+    file = memories.path(recipe.localizer.memory_uri)
+    if not file.exists():
+        raise InputRefused(f"{file}: the memory of product {recipe.product!r} is gone; add the product again")
+    return PatchMemory.load(file, encoder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReferenceExtractor:
+    """Echo's Reference Extractor: the normal frame that resembles a frame most, never the frame itself."""
+
+    references: tuple[Reference, ...]
+    index: ReferenceIndex
+    encoder: Encoder
+
+    def nearest(self, pictures: Sequence[Picture], sha256s: Sequence[str]) -> list[Reference | None]:
+        """One reference per picture, None where every reference is the picture itself."""
+        embeddings = self.encoder.embedding(pictures)
+        return [
+            self._nearest(embedding, sha256) for embedding, sha256 in zip(embeddings, sha256s, strict=True)
+        ]
+
+    def _nearest(self, embedding: np.ndarray[tuple[int], np.dtype[np.float32]], sha256: str) -> Reference | None:
+        itself = [reference.place for reference in self.references if reference.sha256 == sha256]
+        found = self.index.nearest(embedding, k=1, exclude=itself)
+        return self.references[found[0].id] if found else None
+
+
+def load_references_of(recipe: Recipe, *, connection: Connection, encoder: Encoder) -> ReferenceExtractor | None:
+    """The references that a recipe names, or None if it names none.
+
+    Raises:
+        InputRefused: What is stored is not what the recipe was made with.
+    """
+    if recipe.references is None:
+        return None
+    references = load_references(connection, recipe.product, recipe.references.generation)
+    rows = [np.frombuffer(reference.embedding or b"", dtype="<f4") for reference in references]
+    index = ReferenceIndex.build(range(len(references)), np.stack(rows).astype(np.float32))
+    if index.digest != recipe.references.digest:
+        raise InputRefused(
+            f"the references of product {recipe.product!r} are not those of recipe {recipe.hash[:12]}: "
+            "add the product again"
+        )
+    return ReferenceExtractor(references=references, index=index, encoder=encoder)

@@ -1,0 +1,203 @@
+"""Where things are: read once at start from flags, TRIAD_* variables, triad.toml and defaults, in that order."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipelines.errors import InputRefused
+
+PREFIX = "TRIAD_"
+FILE_NAME = "triad.toml"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Origin(StrEnum):
+    """Where a setting's value came from; the first of these that names it wins."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two machines running the same recipes.
+
+    Nothing in here changes a verdict: that is what a recipe is for. All defaults together make the
+    embedded system, with everything it keeps under ``home``.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+    home: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("triadline"),
+        description="the folder of the embedded system: database, pictures, reports",
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL; none means SQLite under home"
+    )
+    broker_url: SecretStr = Field(
+        default=SecretStr("memory://"), description="Celery broker; memory:// runs the worker in this process"
+    )
+    profile: str = Field(default="tiny", description="which models a new product gets")
+    device: str = Field(default="auto", description="auto, cpu or cuda")
+    frames_per_batch: int = Field(default=32, ge=1, le=10_000, description="frames in one offset range")
+    reads_mb: int = Field(
+        default=128, ge=1, description="megabytes of payload a worker holds at once while it reads a range"
+    )
+    most_planned_batches: int = Field(
+        default=64, ge=1, description="ranges planned ahead; planning waits while this many are open"
+    )
+    lease_s: float = Field(default=60.0, gt=0, description="a claim unrenewed for this long may be taken over")
+    attempt_limit: int = Field(
+        default=3, ge=1, description="claims after which a lone frame that kills its worker is given up"
+    )
+    poll_s: float = Field(default=0.1, gt=0, description="how often the main thread looks at the database")
+    backoff_s: float = Field(
+        default=1.0, gt=0, description="first wait after a service was unavailable; doubles each time"
+    )
+    give_up_after_s: float = Field(
+        default=60.0, ge=0, description="a command ends when a service stays unavailable for this long"
+    )
+    log_level: LogLevel = Field(default="warning", description="debug, info, warning or error")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: object
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)  # `load_settings` has merged the layers, because it must tell them apart
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with its password if it has one: not for printing."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home / 'triad.sqlite'}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the worker runs in this process, because nobody else can see its broker."""
+        return self.broker_url.get_secret_value().startswith("memory:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The settings, and where each value came from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+
+def load_settings(
+    *, flags: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
+) -> Loaded:
+    """Merge all layers. ``environment`` is the process's own unless given.
+
+    Raises:
+        InputRefused: An unknown TRIAD_* variable or key in the file, or a value that does not fit.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    variables = _from_environment(os.environ if environment is None else environment)
+    home = Path(str(given.get("home") or variables.get("home") or Settings.model_fields["home"].get_default(
+        call_default_factory=True, validated_data={}
+    ))).expanduser()
+    in_file = _from_file(home / FILE_NAME)
+    layers = {Origin.FLAG: given, Origin.ENVIRONMENT: variables, Origin.FILE: in_file}
+    merged: dict[str, object] = {}
+    origins = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    for origin, layer in reversed(layers.items()):
+        merged |= layer
+        origins |= dict.fromkeys(layer, origin)
+    try:
+        settings = Settings(**merged)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InputRefused(_first_complaint(error, origins, home / FILE_NAME)) from error
+    return Loaded(settings=settings, origins=origins)
+
+
+def effective(loaded: Loaded) -> list[dict[str, str]]:
+    """Name, value, origin and meaning of every setting, passwords masked."""
+    return [
+        {
+            "name": name,
+            "value": _shown(getattr(loaded.settings, name)),
+            "origin": loaded.origins[name].value,
+            "variable": PREFIX + name.upper(),
+            "meaning": field.description or "",
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
+    found: dict[str, object] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX):
+            continue
+        if variable not in known:
+            raise InputRefused(f"environment variable {variable} is not known{_nearest(variable, known)}")
+        if value:  # an empty variable is how compose files say "not set"
+            found[known[variable]] = value
+    return found
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputRefused(f"{file}: cannot be read as TOML: {error}") from error
+    known = [name for name in Settings.model_fields if name != "home"]  # home says where this file is
+    for key in found:
+        if key not in known:
+            raise InputRefused(f"{file}: key {key!r} is not known{_nearest(key, known)}")
+    return found
+
+
+def _nearest(name: str, known: Mapping[str, str] | list[str]) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; `triad config show --effective` lists all"
+
+
+def _first_complaint(error: ValidationError, origins: Mapping[str, Origin], file: Path) -> str:
+    problem = error.errors(include_input=False, include_url=False)[0]
+    name = str(problem["loc"][0])
+    said_in = {
+        Origin.ENVIRONMENT: PREFIX + name.upper(),
+        Origin.FILE: f"{file}: {name}",
+        Origin.FLAG: "--" + name.replace("_", "-"),
+    }
+    return f"{said_in.get(origins[name], name)}: {problem['msg']}"
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, SecretStr):
+        return "" if value is None else str(value)
+    return masked(value.get_secret_value())
+
+
+def masked(url: str) -> str:
+    """The URL without its password, so that logs and `config show` can name it."""
+    scheme, separator, rest = url.partition("://")
+    account, at, place = rest.rpartition("@")
+    if not separator or not at:
+        return url
+    user, colon, _ = account.partition(":")
+    return f"{scheme}://{user}{colon and ':***'}@{place}"
