@@ -51,6 +51,15 @@ def contour_layer(seen: Evidence, *, threshold: float) -> Rgba:
     return layer
 
 
+def heat_picture(anomaly: AnomalyMap, calibration: Calibration, *, review_p: float) -> bytes:
+    """What is kept of a map for people: heat and the outline of the grey zone, as PNG with opacity."""
+    seen = evidence(anomaly, calibration)
+    layer, outline = heat_layer(seen), contour_layer(seen, threshold=1 - review_p)
+    is_outline = outline[:, :, 3] > 0
+    layer[is_outline] = outline[is_outline]
+    return png(layer)
+
+
 def overlay(picture: Picture, seen: Evidence, regions: tuple[Region, ...]) -> Rgb:
     """The frame with heat on it and its regions boxed and numbered from 1, as one picture."""
     drawn = np.ascontiguousarray(laid_over(picture.rgb8(), heat_layer(seen)))
@@ -100,8 +109,8 @@ def jpeg(pixels: Rgb, *, quality: int = 80) -> bytes:
     return _encoded(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
-def webp(pixels: Rgba, *, quality: int = 70) -> bytes:
-    """RGBA pixels as WebP: the smallest that keeps opacity."""
+def webp(pixels: Rgb | Rgba, *, quality: int = 70) -> bytes:
+    """RGB or RGBA pixels as WebP: the smallest, and the only lossy one that keeps opacity."""
     return _encoded(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, quality])
 
 

@@ -6,7 +6,7 @@ page's content security policy lets no script or style run but the two whose dig
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -73,23 +73,19 @@ def render_report(report: Report) -> str:
 
 
 def _pictured(
-    ordered: Iterable[ReportFrame], knowledge: Mapping[str, str]
+    ordered: Sequence[ReportFrame], knowledge: Mapping[str, str]
 ) -> tuple[list[FrameCard], list[DetailedFrame]]:
-    """A card for each frame and details for the first, until the page is full."""
-    cards: list[FrameCard] = []
+    """A card for each frame, and details for the first of them until the page is full."""
+    numbered = list(enumerate(ordered[:MOST_THUMBNAILS], start=1))
+    cards = [card_of(frame, number) for number, frame in numbered]
+    room = PAGE_BYTES - sum(card.size for card in cards)
     details: list[DetailedFrame] = []
-    spent = 0
-    for number, frame in enumerate(ordered, start=1):
-        if number > MOST_THUMBNAILS or spent > PAGE_BYTES:
+    for number, frame in numbered[:MOST_DETAILED]:
+        detail = detail_of(frame, number, knowledge)
+        room -= detail.size
+        if room < 0:
             break
-        has_room = len(details) < MOST_DETAILED and spent < PAGE_BYTES * 0.8
-        card = card_of(frame, number, has_detail=has_room)
-        cards.append(card)
-        spent += card.size
-        if has_room:
-            detail = detail_of(frame, number, knowledge)
-            details.append(detail)
-            spent += detail.size
+        details.append(detail)
     return cards, details
 
 

@@ -4,6 +4,7 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,6 @@ class FrameCard:
     number: int
     frame: ReportFrame
     thumbnail: Image | None
-    has_detail: bool
     evidence: str
 
     @property
@@ -103,15 +103,9 @@ class DetailedFrame:
         return 6_000 + sum(len(image.address) for image in images if image)
 
 
-def card_of(frame: ReportFrame, number: int, *, has_detail: bool) -> FrameCard:
-    thumbnail = _thumbnail(frame)
-    return FrameCard(
-        number=number,
-        frame=frame,
-        thumbnail=thumbnail,
-        has_detail=has_detail,
-        evidence=evidence_words(frame.p_value),
-    )
+def card_of(frame: ReportFrame, number: int) -> FrameCard:
+    evidence = evidence_words(frame.p_value)
+    return FrameCard(number=number, frame=frame, thumbnail=_thumbnail(frame), evidence=evidence)
 
 
 def detail_of(frame: ReportFrame, number: int, knowledge: Mapping[str, str]) -> DetailedFrame:
@@ -213,12 +207,12 @@ def _pixels(encoded: bytes | None, *, side_px: int) -> NDArray[np.uint8] | None:
         return None
     how = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
-    return None if pixels is None else fitted(_rgb_or_rgba(np.asarray(pixels, pixels.dtype)), side_px=side_px)
+    return None if pixels is None else fitted(_rgb_or_rgba(pixels), side_px=side_px)
 
 
-def _rgb_or_rgba(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+def _rgb_or_rgba(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """cv2 gives grey, BGR or BGRA in eight or sixteen bits; a page takes eight."""
-    eight = np.asarray(pixels >> 8, np.uint8) if pixels.dtype == np.uint16 else np.asarray(pixels, np.uint8)
+    eight = np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)
     if eight.ndim == 2:
         return np.asarray(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), np.uint8)
     order = cv2.COLOR_BGRA2RGBA if eight.shape[2] == 4 else cv2.COLOR_BGR2RGB

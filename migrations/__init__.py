@@ -1,1 +1,1 @@
-"""The versions of the database, as package data: an installed wheel can migrate."""
+"""The schema's history, as Alembic revisions; applied by ``storage.database.migrate``."""

@@ -9,9 +9,10 @@ import yaml
 
 from pipelines.errors import InputRefused
 
-LARGEST_FILE_BYTES = 256 * 1024
+LARGEST_FILE_BYTES = 128 * 1024
 LARGEST_TEXT = 1000  # characters of one field; far above the 20 words that a model is taught on
 LARGEST_LIST = 200
+DEEPEST_NESTING = 8  # ours is 5; YAML takes minutes over thousands
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _Entry = TypeVar("_Entry")
@@ -83,9 +84,10 @@ def read_knowledge(text: str, *, file: str) -> ProductKnowledge:
     if len(text.encode("utf-8", "replace")) > LARGEST_FILE_BYTES:
         raise InputRefused(f"{file}: larger than {LARGEST_FILE_BYTES // 1024} KiB; keep one product per file")
     try:
-        content = yaml.load(text, Loader=_StrictLoader)
+        _check_plain(text, file)
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputRefused(f"{file}: not readable as YAML: {_one_line(error)}; correct that line") from error
+        raise InputRefused(f"{file}: not readable as YAML: {_one_line(error)}; correct that place") from error
     return _Reader(file).knowledge(content)
 
 
@@ -103,23 +105,31 @@ def knowledge_from_json(content: object, *, file: str = "knowledge") -> ProductK
     return _Reader(file).knowledge(content)
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Plain YAML without repeated keys and without aliases, with which a small file can grow without bound."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.YAMLError(f"line {mark.line + 1} refers to an anchor; write the value out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
-            if isinstance(key, str) and key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1} repeats the field {key!r}")
-            seen.add(key if isinstance(key, str) else id(key_node))
-        return super().construct_mapping(node, deep)
+def _check_plain(text: str, file: str) -> None:
+    """Refuse what ``safe_load`` lets pass: repeated fields, of which it keeps the last, and what makes
+    a small file costly, that is aliases and deep nesting.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST_NESTING:
+            raise InputRefused(f"{file}: nested more than {DEEPEST_NESTING} deep; see the packaged files")
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise InputRefused(f"{file}: line {line} refers to an anchor; write the value out")
+    waiting = [yaml.compose(text, Loader=yaml.SafeLoader)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise InputRefused(f"{file}: line {line} repeats the field {key.value[:60]!r}; keep one")
+                seen.add(str(key.value))
+                waiting.append(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +208,9 @@ class _Reader:
             for cause_index, cause in enumerate(defect.causes):
                 if cause.step not in known:
                     path = f"defects[{defect_index}].causes[{cause_index}].step"
-                    raise self._refusal(path, f"names no step: {cause.step!r}; choose from {', '.join(known)}")
+                    raise self._refusal(
+                        path, f"names no step: {cause.step!r}; choose from {', '.join(known)}"
+                    )
 
     def _entries(
         self, content: object, path: str, entry: Callable[[object, str], _Entry]
@@ -227,7 +239,8 @@ class _Reader:
         value = self._text(fields, name, path)
         if not _ID.fullmatch(value) or len(value) > 80:
             raise self._refusal(
-                _join(path, name), f"is {value[:60]!r}; use lower-case words joined by hyphens, as in cold-rolling"
+                _join(path, name),
+                f"is {value[:60]!r}; use lower-case words joined by hyphens, as in cold-rolling",
             )
         return value
 

@@ -17,10 +17,12 @@ from pipelines.errors import FrameRejected, RejectReason
 Admit = Callable[[int, int], None]
 
 MOST_METADATA_BYTES = 1024 * 1024  # per file, inflated; a camera writes some ten thousand
+MOST_PIECES = 100_000  # chunks or segments: a walk over more is an attack on us
 MOST_SCANS = 100  # an honest progressive JPEG has about ten; each one costs a pass over all pixels
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
+_FILL = re.compile(rb"\xff+")
 _MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # neither stuffing nor a restart
 
 
@@ -70,19 +72,20 @@ def _jpeg_metadata(so_far: int, code: int, body: bytes) -> int:
 
 def _jpeg_segments(payload: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Every marker's code, what it holds, where the next one begins; to the end marker or a cut-off scan."""
-    code, place = 0, 2
+    code, place, pieces = 0, 2, 0
     while code != 0xD9 and not (code == 0xDA and place == len(payload)):
         code, body, place = _jpeg_segment(payload, place)
         if code == 0xDA:
             found = _MARKER_IN_SCAN.search(payload, place)
             place = found.start() if found else len(payload)
+        pieces = _walked(pieces + 1)
         yield code, body, place
 
 
 def _jpeg_segment(payload: bytes, place: int) -> tuple[int, bytes, int]:
     """A marker's code, what it holds, and where the next one begins."""
-    while payload[place : place + 2] == b"\xff\xff":  # fill bytes
-        place += 1
+    fill = _FILL.match(payload, place)
+    place = max(place, fill.end() - 1) if fill else place
     if place + 2 > len(payload):
         raise truncated("the JPEG stops before its picture")
     if payload[place] != 0xFF or payload[place + 1] in (0x00, 0xD8):
@@ -116,10 +119,11 @@ def read_png_header(payload: bytes, admit: Admit) -> PictureHeader:
     if kind != b"IHDR" or len(chunk) != 25:
         raise unreadable("a PNG that does not begin with its header")
     width, height, samples, bits = _png_size(chunk[8:-4], admit)
-    kept, metadata, place = [PNG_MAGIC, chunk], 0, len(PNG_MAGIC) + len(chunk)
+    kept, metadata, pieces, place = [PNG_MAGIC, chunk], 0, 1, len(PNG_MAGIC) + len(chunk)
     while kind != b"IEND":
         kind, chunk = _png_chunk(payload, place)
         place += len(chunk)
+        pieces = _walked(pieces + 1)
         if kind == b"acTL":
             raise several("an animated PNG")
         if kind == b"tRNS":
@@ -167,6 +171,12 @@ def _png_metadata_bytes(kind: bytes, body: bytes) -> int:
         return max(len(body), len(zlib.decompressobj().decompress(packed, MOST_METADATA_BYTES + 1)))
     except zlib.error:
         return len(body)  # the decoder never sees it
+
+
+def _walked(pieces: int) -> int:
+    if pieces > MOST_PIECES:
+        raise unreadable(f"more than {MOST_PIECES} pieces")
+    return pieces
 
 
 def counted(metadata_bytes: int) -> int:

@@ -13,6 +13,8 @@ from pipelines.localize.calibration import Calibration
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom of the *outermost pixels inside*, as Triad counts
 
+_MOST_SPOTS = 1000  # merging compares each with each; a map so torn says nothing about where to look
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionRule:
@@ -104,7 +106,7 @@ def eg_roi_views(anomaly: AnomalyMap, rule: ViewRule) -> tuple[View, ...]:
 
     One thing differs. The release keeps the first four in the order OpenCV finds contours, from the bottom
     up, which drops the worst place whenever it lies high in a busy frame (its own comment: "should sort by
-    score"); here contours are taken worst first.
+    score"); here contours are taken worst first, and no more than a thousand.
     """
     height, width = anomaly.scores.shape
     merged: list[tuple[float, Box]] = []
@@ -129,20 +131,23 @@ def crop_view(picture: Picture, view: View, view_px: int) -> NDArray[np.uint8]:
 
 
 def _outer_boxes(scores: NDArray[np.float32], share: float) -> list[tuple[float, Box]]:
-    """Each outer contour's worst score and tight box, worst first."""
+    """The worst score and tight box of the ``_MOST_SPOTS`` worst outer contours, worst first."""
     low, high = float(scores.min()), float(scores.max())
     above = (scores > np.float32(low + share * (high - low))).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    _, labels = cv2.connectedComponents(above, connectivity=8)
-    boxes: list[tuple[float, Box]] = []
-    for contour in contours:
-        left, top, width, height = cv2.boundingRect(contour)
-        inside = np.s_[top : top + height, left : left + width]
-        x, y = contour[0, 0]
-        # The box may hold parts of other contours: only this one's pixels say how bad it is.
-        peak = float(scores[inside][labels[inside] == labels[y, x]].max())
-        boxes.append((peak, (left, top, left + width - 1, top + height - 1)))
-    return sorted(boxes, key=lambda found: (-found[0], found[1][1], found[1][0]))  # same order in any OpenCV
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    # A tight box may hold parts of other contours: only its own pixels say how bad a contour is.
+    peaks = np.full(count, -np.inf, np.float32)
+    inside = above > 0
+    np.maximum.at(peaks, labels[inside].astype(np.intp), scores[inside])
+    outer = np.array([labels[y, x] for x, y in (contour[0, 0] for contour in contours)], np.intp)
+    left, top, width, height = stats[outer, :4].T
+    order = np.lexsort((left, top, -peaks[outer]))[:_MOST_SPOTS]  # the same in any OpenCV
+    boxes = np.stack((left, top, left + width - 1, top + height - 1), axis=1)[order].tolist()
+    return [
+        (float(peak), (box[0], box[1], box[2], box[3]))
+        for peak, box in zip(peaks[outer[order]], boxes, strict=True)
+    ]
 
 
 def _merge(merged: list[tuple[float, Box]], peak: float, tight: Box, grown: Box, rule: ViewRule) -> None:

@@ -73,7 +73,7 @@ def list_absences(
         found = found.where(absence.c.run_id == run_id)
     if kind is not None:
         found = found.where(absence.c.kind == kind)
-    return tuple(Absence(**row._mapping) for row in connection.execute(found))
+    return tuple(Absence(**row._asdict()) for row in connection.execute(found))
 
 
 def absent_frames(connection: Connection, *, run_id: int | None = LIVE_RUN) -> dict[AbsenceKind, int]:
@@ -82,7 +82,7 @@ def absent_frames(connection: Connection, *, run_id: int | None = LIVE_RUN) -> d
     counted = select(absence.c.kind, frames).group_by(absence.c.kind)
     if run_id is not None:
         counted = counted.where(absence.c.run_id == run_id)
-    found = {kind: int(count) for kind, count in connection.execute(counted).tuples()}
+    found = {kind: int(count) for kind, count in connection.execute(counted)}
     return dict.fromkeys(AbsenceKind, 0) | found
 
 

@@ -1,4 +1,4 @@
-"""A claim on a batch: taken by one worker at a time, under a fence that is checked when its work is written."""
+"""A claim on a batch: taken by one worker at a time, under a fence that is checked when work is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Update, and_, literal, or_, select, union_all, update
+from sqlalchemy import Connection, Row, Select, Update, and_, or_, select, union_all, update
 
 from pipelines.errors import InspectionError
 from storage.columns import clock
-from storage.schema import BatchKind, BatchState, absence, batch, dead_letter, verdict
+from storage.schema import IS_WAITING, BatchKind, BatchState, absence, batch, dead_letter, verdict
 
 
 class StaleFence(InspectionError):
@@ -46,7 +46,7 @@ class Claim:
 
 
 def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: timedelta) -> Claim | None:
-    """Take the next batch of this kind, the live run's first and the oldest of a run first; None if none waits.
+    """Take the next batch of this kind, the live run's first and a run's oldest first; None if none waits.
 
     Raises the fence and counts the attempt. ``owner`` names a process, for ``expire_leases(owners_gone=…)``.
     Commit before working: until then nobody else sees the claim, nor the attempt if this process dies.
@@ -55,12 +55,13 @@ def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: ti
         select(batch.c.id)
         .where(
             batch.c.kind == kind,
-            batch.c.state == literal(BatchState.PLANNED.value, literal_execute=True),
+            IS_WAITING,
             or_(batch.c.not_before.is_(None), batch.c.not_before <= clock()),
         )
         .order_by(batch.c.run_id, batch.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
+        .correlate(None)
     )
     taken = (
         update(batch)
@@ -164,7 +165,7 @@ def _require_one(connection: Connection, claim: Claim, statement: Update) -> Non
 
 
 def _require_all_accounted(connection: Connection, claim: Claim) -> None:
-    spans = sorted((first, end) for first, end in connection.execute(_accounted(claim)).tuples())
+    spans = sorted((first, end) for first, end in connection.execute(_accounted(claim)))
     edges = [(claim.first_offset, claim.first_offset), *spans, (claim.end_offset, claim.end_offset)]
     for (_, end), (first, _) in pairwise(edges):
         if end != first:

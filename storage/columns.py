@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and Postgres, and refuse or clean what one of them would not take."""
+"""Column types that mean the same on SQLite and Postgres, and refuse or clean what one would not take."""
 
 import math
 from collections.abc import Mapping
@@ -139,4 +139,4 @@ def _postgres_clock(element: DatabaseClock, compiler: SQLCompiler, **options: An
 def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
     # SQLAlchemy reads what follows the point as microseconds, so the milliseconds need three zeros.
     ahead = compiler.process(element.clauses, **options)
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', printf('%+.3f seconds', {ahead})) || '000')"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {ahead}))"

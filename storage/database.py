@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipelines.errors import InputRefused, StageUnavailable
 from storage.columns import clock
+from storage.migrating import current_revision, newest_revision, upgrade
 
 BUSY_TIMEOUT_S = 30  # how long a SQLite writer waits for the one before it
 _SQL_ITSELF_IS_WRONG = 1  # SQLITE_ERROR: no such table, bad syntax; every other code is about the file
@@ -66,14 +67,15 @@ def _open_sqlite(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to the newest revision; does nothing when it is there. Safe to run from many processes.
+    """Bring the schema to the newest revision; does nothing when it is there. Many processes may call it.
 
     Raises:
         StageUnavailable: The database does not answer.
         InputRefused: The schema was written by a newer Triadline.
     """
-    from migrations import upgrade  # migrations import the schema, which must not import Alembic in return
-
+    with reading(engine) as connection:
+        if current_revision(connection) == newest_revision():
+            return
     with transaction(engine) as connection:
         upgrade(connection)
 
@@ -92,13 +94,16 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads: on SQLite it takes no lock and sees one state throughout.
+    """A transaction that only reads and sees one state throughout; on SQLite it holds up no writer.
 
     Raises:
         StageUnavailable: The database does not answer.
     """
-    with _translated(), engine.connect().execution_options(is_reading=True) as connection:
-        yield connection
+    options: dict[str, Any] = {"is_reading": True}
+    if engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with _translated(), engine.connect() as connection:
+        yield connection.execution_options(**options)
 
 
 def database_now(connection: Connection) -> datetime:

@@ -98,9 +98,9 @@ def list_dead_letters(
     return tuple(_stored(row) for row in connection.execute(found))
 
 
-def get_dead_letter(connection: Connection, id: str) -> StoredDeadLetter | None:
+def get_dead_letter(connection: Connection, letter_id: str) -> StoredDeadLetter | None:
     """The dead letter of this public id, or None."""
-    key = parse_id(id)
+    key = parse_id(letter_id)
     if key is None:
         return None
     found = select(dead_letter).where(dead_letter.c.batch_id == key[0], dead_letter.c.offset == key[1])
@@ -113,8 +113,8 @@ def dead_letter_counts(connection: Connection, *, run_id: int | None = LIVE_RUN)
     counted = select(dead_letter.c.reason, func.count()).group_by(dead_letter.c.reason)
     if run_id is not None:
         counted = counted.where(dead_letter.c.run_id == run_id)
-    return dict(connection.execute(counted).tuples().all())
+    return dict(connection.execute(counted).all())
 
 
 def _stored(row: Row[Any]) -> StoredDeadLetter:
-    return StoredDeadLetter(id=public_id(row.batch_id, row.offset), **row._mapping)
+    return StoredDeadLetter(id=public_id(row.batch_id, row.offset), **row._asdict())

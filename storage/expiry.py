@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, or_, select, update
 from storage.claims import Claim, claim_of, finish, require_held
 from storage.columns import clock
 from storage.planning import add_batches, new_batch
-from storage.schema import BatchKind, BatchState, batch
+from storage.schema import IS_LEASED, BatchKind, BatchState, batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +35,7 @@ def expire_leases(
     batch, its amendment, and call ``exhaust``, in this transaction. Left undone, it is reported again.
     """
     late = or_(batch.c.lease_until < clock(), batch.c.owner.in_(list(owners_gone)))
-    left_behind = (
-        select(batch)
-        .where(batch.c.state == BatchState.LEASED, late)
-        .order_by(batch.c.id)
-        .with_for_update(skip_locked=True)
-    )
+    left_behind = select(batch).where(IS_LEASED, late).order_by(batch.c.id).with_for_update(skip_locked=True)
     returned, divided, exhausted = [], [], []
     for row in connection.execute(left_behind).all():
         if _frames(row) > 1:
@@ -77,7 +72,7 @@ def split_claim(connection: Connection, claim: Claim) -> tuple[int, int]:
 
 def leasing_owners(connection: Connection) -> frozenset[str]:
     """Who holds leases now; whoever owns the home folder alone knows that all others are gone."""
-    found = select(batch.c.owner).where(batch.c.state == BatchState.LEASED).distinct()
+    found = select(batch.c.owner).where(IS_LEASED).distinct()
     return frozenset(owner for owner in connection.execute(found).scalars() if owner is not None)
 
 

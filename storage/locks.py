@@ -15,7 +15,8 @@ def try_lock(connection: Connection, name: str) -> bool:
     """Take the lock unless somebody else holds it."""
     if connection.dialect.name != "postgresql":
         return True
-    return connection.execute(select(func.pg_try_advisory_xact_lock(_number(name)))).scalar_one()
+    is_taken: bool = connection.execute(select(func.pg_try_advisory_xact_lock(_number(name)))).scalar_one()
+    return is_taken
 
 
 def _number(name: str) -> int:

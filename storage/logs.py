@@ -35,16 +35,16 @@ def next_epoch(connection: Connection, log: Log) -> Log:
     return _add(connection, log.kind, log.name, log.uuid, epoch=log.epoch + 1)
 
 
-def get_log(connection: Connection, id: int) -> Log | None:
+def get_log(connection: Connection, log_id: int) -> Log | None:
     """The log of this id, or None."""
-    row = connection.execute(select(*_COLUMNS).where(log_table.c.id == id)).one_or_none()
-    return None if row is None else Log(**row._mapping)
+    row = connection.execute(select(*_COLUMNS).where(log_table.c.id == log_id)).one_or_none()
+    return None if row is None else Log(**row._asdict())
 
 
 def list_logs(connection: Connection) -> tuple[Log, ...]:
     """Every log there ever was, in the order they were opened."""
     return tuple(
-        Log(**row._mapping) for row in connection.execute(select(*_COLUMNS).order_by(log_table.c.id))
+        Log(**row._asdict()) for row in connection.execute(select(*_COLUMNS).order_by(log_table.c.id))
     )
 
 
@@ -61,11 +61,11 @@ def _newest(connection: Connection, kind: LogKind, name: str, uuid: str) -> Log 
     same = (log_table.c.kind == kind, log_table.c.name == name, log_table.c.uuid == uuid)
     found = select(*_COLUMNS).where(*same).order_by(log_table.c.epoch.desc()).limit(1)
     row = connection.execute(found).one_or_none()
-    return None if row is None else Log(**row._mapping)
+    return None if row is None else Log(**row._asdict())
 
 
 def _add(connection: Connection, kind: LogKind, name: str, uuid: str, *, epoch: int) -> Log:
     key = {"kind": kind, "name": name, "uuid": uuid, "epoch": epoch}
     insert_new(connection, log_table, key | {"created_at": database_now(connection)})
     same = [log_table.c[column] == value for column, value in key.items()]
-    return Log(**connection.execute(select(*_COLUMNS).where(*same)).one()._mapping)
+    return Log(**connection.execute(select(*_COLUMNS).where(*same)).one()._asdict())

@@ -56,7 +56,7 @@ def newest_entries(connection: Connection, log_id: int) -> dict[str, ManifestEnt
     mine = _at(log_id)
     newest = select(func.max(manifest_entry.c.offset)).where(mine).group_by(manifest_entry.c.path)
     found = select(*_COLUMNS).where(mine, manifest_entry.c.offset.in_(newest))
-    return {row.path: ManifestEntry(**row._mapping) for row in connection.execute(found)}
+    return {row.path: ManifestEntry(**row._asdict()) for row in connection.execute(found)}
 
 
 def read_entries(connection: Connection, log_id: int, *, first: int, end: int) -> tuple[ManifestEntry, ...]:
@@ -66,7 +66,7 @@ def read_entries(connection: Connection, log_id: int, *, first: int, end: int) -
         .where(_at(log_id), manifest_entry.c.offset >= first, manifest_entry.c.offset < end)
         .order_by(manifest_entry.c.offset)
     )
-    return tuple(ManifestEntry(**row._mapping) for row in connection.execute(found))
+    return tuple(ManifestEntry(**row._asdict()) for row in connection.execute(found))
 
 
 def touch_entry(connection: Connection, log_id: int, offset: int, *, mtime_ns: int) -> None:

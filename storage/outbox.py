@@ -58,7 +58,7 @@ def unpublished(connection: Connection, line: str, *, limit: int = 500) -> tuple
         .order_by(outbox.c.id)
         .limit(limit)
     )
-    return tuple(Message(**row._mapping) for row in connection.execute(found))
+    return tuple(Message(**row._asdict()) for row in connection.execute(found))
 
 
 def mark_published(connection: Connection, messages: Sequence[Message]) -> None:

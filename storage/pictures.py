@@ -12,7 +12,7 @@ _URI = re.compile(r"picture:([0-9a-f]{64})\.([a-z0-9]{1,8})")
 
 
 class PictureStore:
-    """Content-addressed files under ``folder``, which is made on the first ``put``. Safe for many processes."""
+    """Content-addressed files under ``folder``, made on the first ``put``; safe for many processes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -71,8 +71,8 @@ class PictureStore:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # mkstemp makes it private; other services read pictures too
-            os.replace(name, target)
+            Path(name).chmod(0o644)  # mkstemp makes it private; other services read pictures too
+            Path(name).replace(target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

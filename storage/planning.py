@@ -1,4 +1,4 @@
-"""Batches are cut here and nowhere else: a compare-and-swap on a cursor row, in the batches' own transaction."""
+"""Batches are cut here alone: a compare-and-swap on a cursor row, in the batches' own transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from storage.claims import Claim
 from storage.database import database_now
-from storage.schema import BatchKind, BatchState, batch, plan_cursor
+from storage.schema import IS_LIVE, BatchKind, BatchState, batch, plan_cursor
 from storage.upsert import insert_new
-
-_LIVE = (BatchState.PLANNED, BatchState.LEASED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ def plan(
     frames_per_batch: int,
     recipe_set_id: int,
 ) -> tuple[int, ...] | None:
-    """Cut ``expected_next <= offset < end`` into batches, oldest first; their ids, or None if another was first.
+    """Cut ``expected_next <= offset < end`` into batches; their ids in order, or None if another was first.
 
     Where this run has no cursor yet, ``expected_next`` becomes its beginning: offsets before it are nobody's.
 
@@ -114,7 +112,7 @@ def watermark(connection: Connection, *, run_id: int, log_id: int, partition: in
         batch.c.log_id == log_id,
         batch.c.partition == partition,
         batch.c.kind == BatchKind.INSPECT,
-        batch.c.state.in_(_LIVE),
+        IS_LIVE,
     )
     lowest = connection.execute(oldest).scalar_one()
     if lowest is not None:
@@ -133,7 +131,7 @@ def backlog(connection: Connection, *, run_id: int | None = None) -> dict[BatchK
             func.sum(batch.c.end_offset - batch.c.first_offset).label("frames"),
             func.min(batch.c.planned_at).label("oldest"),
         )
-        .where(batch.c.state.in_(_LIVE), *within)
+        .where(IS_LIVE, *within)
         .group_by(batch.c.kind)
     )
     now = database_now(connection)

@@ -8,9 +8,9 @@ def public_id(batch_id: int, offset: int) -> str:
     return f"{batch_id}-{offset}"
 
 
-def parse_id(id: str) -> tuple[int, int] | None:
+def parse_id(text: str) -> tuple[int, int] | None:
     """(batch id, offset), or None if ``public_id`` cannot have made this."""
-    batch_text, _, offset_text = id.partition("-")
+    batch_text, _, offset_text = text.partition("-")
     if not (_is_number(batch_text) and _is_number(offset_text)):
         return None
     return int(batch_text), int(offset_text)

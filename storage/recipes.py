@@ -27,11 +27,11 @@ def save_recipe(connection: Connection, recipe: Recipe) -> str:
     return recipe.hash
 
 
-def load_recipe(connection: Connection, hash: str) -> Recipe | None:
+def load_recipe(connection: Connection, recipe_hash: str) -> Recipe | None:
     """The recipe of this hash. Raises ``ValueError`` if its stored body no longer has it."""
-    found = select(recipe_table.c.body).where(recipe_table.c.hash == hash)
+    found = select(recipe_table.c.body).where(recipe_table.c.hash == recipe_hash)
     body = connection.execute(found).scalar_one_or_none()
-    return None if body is None else _checked(hash, body)
+    return None if body is None else _checked(recipe_hash, body)
 
 
 def list_recipes(connection: Connection, product: str) -> tuple[str, ...]:
@@ -41,21 +41,21 @@ def list_recipes(connection: Connection, product: str) -> tuple[str, ...]:
     return tuple(connection.execute(found).scalars())
 
 
-def set_current(connection: Connection, product: str, hash: str) -> None:
+def set_current(connection: Connection, product: str, recipe_hash: str) -> None:
     """Inspect this product by this recipe from the next planned batch on.
 
     Raises:
         InputRefused: There is no such recipe, or it is another product's.
     """
-    _require_products(connection, {product: hash})
-    row = {"name": product, "recipe": hash, "changed_at": database_now(connection)}
+    _require_products(connection, {product: recipe_hash})
+    row = {"name": product, "recipe": recipe_hash, "changed_at": database_now(connection)}
     insert_or_update(connection, product_table, row, key=["name"])
 
 
 def current_recipes(connection: Connection) -> dict[str, str]:
     """{product: hash of its current recipe}."""
     found = select(product_table.c.name, product_table.c.recipe).order_by(product_table.c.name)
-    return dict(connection.execute(found).tuples().all())
+    return dict(connection.execute(found).all())
 
 
 def freeze_set(connection: Connection, recipes: Mapping[str, str] | None = None) -> int:
@@ -75,25 +75,25 @@ def freeze_set(connection: Connection, recipes: Mapping[str, str] | None = None)
     return int(connection.execute(found).scalar_one())
 
 
-def load_set(connection: Connection, id: int) -> dict[str, Recipe]:
+def load_set(connection: Connection, set_id: int) -> dict[str, Recipe]:
     """A frozen set's recipes by product.
 
     Raises:
         KeyError: The id was never given.
         ValueError: A stored recipe no longer has its hash.
     """
-    body = connection.execute(select(recipe_set.c.body).where(recipe_set.c.id == id)).scalar_one_or_none()
+    body = connection.execute(select(recipe_set.c.body).where(recipe_set.c.id == set_id)).scalar_one_or_none()
     if body is None:
-        raise KeyError(f"recipe set {id}")
+        raise KeyError(f"recipe set {set_id}")
     found = select(recipe_table.c.hash, recipe_table.c.body).where(recipe_table.c.hash.in_(body.values()))
-    recipes = {hash: _checked(hash, each) for hash, each in connection.execute(found).tuples()}
-    return {product: recipes[hash] for product, hash in body.items()}
+    recipes = {key: _checked(key, each) for key, each in connection.execute(found)}
+    return {product: recipes[key] for product, key in body.items()}
 
 
-def _checked(hash: str, body: object) -> Recipe:
+def _checked(recipe_hash: str, body: object) -> Recipe:
     recipe = recipe_from_json(body)
-    if recipe.hash != hash:
-        raise ValueError(f"recipe {hash}: its stored body has the hash {recipe.hash}")
+    if recipe.hash != recipe_hash:
+        raise ValueError(f"recipe {recipe_hash}: its stored body has the hash {recipe.hash}")
     return recipe
 
 
@@ -101,9 +101,9 @@ def _require_products(connection: Connection, recipes: Mapping[str, str]) -> Non
     found = select(recipe_table.c.hash, recipe_table.c.product).where(
         recipe_table.c.hash.in_(recipes.values())
     )
-    products = dict(connection.execute(found).tuples().all())
-    for product, hash in recipes.items():
-        if hash not in products:
-            raise InputRefused(f"recipe {hash}: not stored; import it first")
-        if products[hash] != product:
-            raise InputRefused(f"recipe {hash}: made for {products[hash]!r}, not for {product!r}")
+    products = dict(connection.execute(found).all())
+    for product, key in recipes.items():
+        if key not in products:
+            raise InputRefused(f"recipe {key}: not stored; import it first")
+        if products[key] != product:
+            raise InputRefused(f"recipe {key}: made for {products[key]!r}, not for {product!r}")

@@ -55,8 +55,9 @@ def save_references(connection: Connection, product: str, pictures: Sequence[New
 
 def latest_generation(connection: Connection, product: str) -> int | None:
     """The newest generation, or None."""
-    newest = select(func.max(reference.c.generation)).where(reference.c.product == product)
-    return connection.execute(newest).scalar_one()
+    found = select(func.max(reference.c.generation)).where(reference.c.product == product)
+    newest: int | None = connection.execute(found).scalar_one()
+    return newest
 
 
 def load_references(connection: Connection, product: str, generation: int) -> tuple[Reference, ...]:
@@ -66,13 +67,13 @@ def load_references(connection: Connection, product: str, generation: int) -> tu
         .where(reference.c.product == product, reference.c.generation == generation)
         .order_by(reference.c.place)
     )
-    return tuple(Reference(**row._mapping) for row in connection.execute(found))
+    return tuple(Reference(**row._asdict()) for row in connection.execute(found))
 
 
-def get_reference(connection: Connection, id: str) -> Reference | None:
+def get_reference(connection: Connection, reference_id: str) -> Reference | None:
     """The reference of this id, or None."""
-    row = connection.execute(select(*_COLUMNS).where(reference.c.id == id)).one_or_none()
-    return None if row is None else Reference(**row._mapping)
+    row = connection.execute(select(*_COLUMNS).where(reference.c.id == reference_id)).one_or_none()
+    return None if row is None else Reference(**row._asdict())
 
 
 _COLUMNS = [reference.c[each.name] for each in fields(Reference)]

@@ -1,4 +1,4 @@
-"""The tables. What each state and column means is written here once; ``migrations/`` must equal it (tested)."""
+"""The tables. What states and columns mean is written here once; ``migrations/`` must equal it (tested)."""
 
 from enum import StrEnum
 
@@ -173,9 +173,12 @@ plan_cursor = Table(
     CheckConstraint("next_offset >= first_offset", name="forward"),
 )
 
-_WAITING = text("state = 'planned'")
-_LIVE = text("state IN ('planned', 'leased')")
-_UNSPLIT = text("kind = 'inspect' AND state <> 'split'")
+# Conditions of partial indexes. A query must say the same, in the same words and without parameters, for
+# SQLite to use the index.
+IS_WAITING = text("state = 'planned'")
+IS_LEASED = text("state = 'leased'")
+IS_LIVE = text("state IN ('planned', 'leased')")
+IS_UNSPLIT = text("kind = 'inspect' AND state <> 'split'")
 
 batch = Table(
     "batch",
@@ -199,18 +202,19 @@ batch = Table(
     CheckConstraint("end_offset > first_offset", name="range"),
     CheckConstraint("(kind = 'reason') = (offsets IS NOT NULL)", name="offsets"),
     CheckConstraint("(kind = 'reason') = (verdict_batch_id IS NOT NULL)", name="verdict_batch"),
-    Index("ix_batch_waiting", "kind", "run_id", "id", postgresql_where=_WAITING, sqlite_where=_WAITING),
+    Index("ix_batch_waiting", "kind", "run_id", "id", postgresql_where=IS_WAITING, sqlite_where=IS_WAITING),
+    Index("ix_batch_leased", "lease_until", postgresql_where=IS_LEASED, sqlite_where=IS_LEASED),
     Index(
         "ix_batch_live",
         *("run_id", "log_id", "partition", "first_offset"),
-        postgresql_where=_LIVE,
-        sqlite_where=_LIVE,
+        postgresql_where=IS_LIVE,
+        sqlite_where=IS_LIVE,
     ),
     Index(
         "ix_batch_unsplit",
         *("run_id", "log_id", "partition", "end_offset"),
-        postgresql_where=_UNSPLIT,
-        sqlite_where=_UNSPLIT,
+        postgresql_where=IS_UNSPLIT,
+        sqlite_where=IS_UNSPLIT,
     ),
     sqlite_autoincrement=True,  # ids are part of public ids: never used again
 )

@@ -1,10 +1,9 @@
 """Questions to the stored verdicts: one, a page, counts, or all of them for an export."""
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, literal, select, tuple_
@@ -120,9 +119,9 @@ def list_verdicts(
     return Page(items=items, next=_cursor(items[-1]) if len(rows) > limit else None)
 
 
-def get_verdict(connection: Connection, id: str) -> StoredVerdict | None:
-    """The verdict of this public id (``public_id``); None when there is none or the id is not of that form."""
-    key = parse_id(id)
+def get_verdict(connection: Connection, verdict_id: str) -> StoredVerdict | None:
+    """The verdict of this ``public_id``; None when there is none, or the id is not of that form."""
+    key = parse_id(verdict_id)
     if key is None:
         return None
     batch_id, offset = key
@@ -141,13 +140,11 @@ def outcome_counts(connection: Connection, wanted: VerdictFilter) -> dict[Outcom
     """How many verdicts stand at each outcome now; all three are always there."""
     matching = _matching(wanted).subquery()
     counted = select(matching.c.current_outcome, func.count()).group_by(matching.c.current_outcome)
-    return dict.fromkeys(Outcome, 0) | {
-        outcome: count for outcome, count in connection.execute(counted).tuples()
-    }
+    return dict.fromkeys(Outcome, 0) | dict(connection.execute(counted).all())
 
 
 def iterate_verdicts(connection: Connection, wanted: VerdictFilter) -> Iterator[StoredVerdict]:
-    """Every match, oldest planned first, in memory a thousand at a time; keep the transaction open meanwhile."""
+    """Every match, oldest planned first, a thousand in memory; keep the transaction open meanwhile."""
     found = _matching(wanted).order_by(*_KEY).execution_options(yield_per=1000)
     for row in connection.execute(found):
         yield _stored(row)
@@ -192,11 +189,9 @@ def _cursor(last: StoredVerdict) -> str:
 
 def _position(after: str) -> Any:
     try:
-        plain = base64.urlsafe_b64decode(after + "=" * (-len(after) % 4)).decode()
-        at, batch_id, offset = plain.split("|")
-        key = (datetime.fromisoformat(at), int(batch_id), int(offset))
-        if key[0].tzinfo is None:
-            raise ValueError("no time zone")
-    except (ValueError, binascii.Error) as error:
+        plain = base64.b64decode(after + "=" * (-len(after) % 4), altchars=b"-_", validate=True).decode()
+        at, batch_text, offset_text = plain.split("|")
+        key = (datetime.fromisoformat(at).astimezone(UTC), int(batch_text), int(offset_text))
+    except (ValueError, OverflowError) as error:
         raise InputRefused(f"cursor {after!r}: not one that a page gave; start without it") from error
     return tuple_(*(literal(value, column.type) for value, column in zip(key, _KEY, strict=True)))

@@ -131,4 +131,4 @@ def _events_seen(connection: Connection, run_id: int, rows: Sequence[VerdictRow]
     found = select(verdict.c.event_source, verdict.c.event_id).where(
         verdict.c.run_id == run_id, event.in_(asked)
     )
-    return {(source, id_) for source, id_ in connection.execute(found).tuples()}
+    return {(source, id_) for source, id_ in connection.execute(found)}

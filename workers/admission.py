@@ -1,10 +1,9 @@
 """From records to frames: each one is admitted with a recipe, or becomes a dead letter that says why not."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipelines.decoding import decode_picture
+from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.errors import FrameRejected, RejectReason
 from pipelines.frame import Frame, Geometry
 from workers.frame_log import Record
@@ -38,6 +37,6 @@ def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str
     picture = decode_picture(
         record.payload, geometry=geometry(record.envelope.line), envelope=record.envelope, name=record.name
     )
-    digest = hashlib.sha256(record.payload).hexdigest()
+    digest = payload_sha256(record.payload)
     frame = Frame(envelope=record.envelope, picture=picture, product=product, sha256=digest)
     return Admitted(record=record, frame=frame, recipe=recipes[product])

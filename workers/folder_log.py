@@ -120,8 +120,7 @@ def _record_of(
         source=file.as_uri(),
         line=line,
         recorded_at=datetime.fromtimestamp(entry.mtime_ns / 1e9, tz=UTC),
-        sha256=entry.sha256 or None,
-    )
+    )  # no sha256: the digest we took ourselves says nothing about what the camera sent
     return Record(
         offset=entry.offset,
         name=str(file),

@@ -20,9 +20,6 @@ class LogIdentity:
     id: str
     epoch: int = 0
 
-    def __str__(self) -> str:
-        return f"{self.id}/{self.epoch}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Record:

@@ -32,7 +32,7 @@ def plan_log(
             place = {"run_id": run_id, "log_id": log_id, "partition": partition}
             first = open_cursor(connection, **place, start=start)
             if end < first:
-                _log.error("log is shorter than what was planned", log=str(log.identity), end=end, planned=first)
+                _log.error("log is shorter than what was planned", log=log.identity.id, end=end, planned=first)
                 continue
             waiting = backlog(connection)[BatchKind.INSPECT]
             room = most_planned - waiting.planned - waiting.leased

@@ -1,4 +1,4 @@
-"""Where things are: read once at start from flags, TRIAD_* variables, triad.toml and defaults, in that order."""
+"""Where things are: read once at start from flags, TRIAD_* variables, triad.toml and defaults."""
 
 import os
 import tomllib
@@ -12,6 +12,8 @@ from typing import Literal
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from typing_extensions import override
 
 from pipelines.errors import InputRefused
 
@@ -58,7 +60,9 @@ class Settings(BaseSettings):
     most_planned_batches: int = Field(
         default=64, ge=1, description="ranges planned ahead; planning waits while this many are open"
     )
-    lease_s: float = Field(default=60.0, gt=0, description="a claim unrenewed for this long may be taken over")
+    lease_s: float = Field(
+        default=60.0, gt=0, description="a claim that is not renewed for this long may be taken over"
+    )
     attempt_limit: int = Field(
         default=3, ge=1, description="claims after which a lone frame that kills its worker is given up"
     )
@@ -77,8 +81,14 @@ class Settings(BaseSettings):
         return home.expanduser().absolute()
 
     @classmethod
+    @override
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: object
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)  # `load_settings` has merged the layers, because it must tell them apart
 

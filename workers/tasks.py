@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from celery import Celery
 
 TASK_NAME = "triadline.work"
+QUEUES = ("inspect", "reason")
 
 Work = Callable[[], bool]  # claims and does one batch; False when there was nothing to claim
 
@@ -14,14 +15,15 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
 
     Losing any task, or all of them, loses nothing: whoever watches the ledger rings again.
     """
+    if broker_url.startswith("memory:"):
+        broker_url = "memory://localhost/"  # without a host kombu warns at every connection
     app = Celery("triadline", broker=broker_url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
         task_acks_late=False,  # the batch's row, not the broker, says what is still to do
         task_ignore_result=True,
-        task_default_queue="inspect",
-        task_queues=None,
+        task_default_queue=QUEUES[0],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
@@ -30,7 +32,7 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
     if broker_url.startswith("memory:"):
         app.conf.broker_transport_options = {"polling_interval": 0.01}  # the default makes each task wait 1 s
 
-    @app.task(name=TASK_NAME, ignore_result=True)
+    @app.task(name=TASK_NAME, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery ships no types
     def work(queue: str) -> None:
         if works[queue]():
             ring(app, queue)  # more may wait; a ring too many costs one query

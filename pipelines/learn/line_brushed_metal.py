@@ -13,6 +13,7 @@ from pipelines.learn.surfaces import (
     Rng,
     Stroke,
     Surface,
+    anywhere,
     between,
     blob_distance,
     fading,
@@ -47,7 +48,9 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Strip]:
     texture += noise(rng, rows, columns, 22, 900) * np.float32(0.014)
     texture += np.float32(between(rng, 0.5, 0.6))
     turn = cv2.getRotationMatrix2D((columns / 2, rows / 2), -math.degrees(angle), 1.0)
-    turned = cv2.warpAffine(texture, turn, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    turned = cv2.warpAffine(
+        texture, turn, (columns, rows), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
     picture = np.ascontiguousarray(turned[pad : pad + height, pad : pad + width], dtype=np.float32)
     return Surface(picture=picture, layout=Strip(angle=angle, height=height, width=width))
 
@@ -55,7 +58,7 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Strip]:
 def scratch(surface: Surface[Strip], rng: Rng) -> Stroke:
     """Bright groove with a dark lip: along the strip from the rolls, across it from stacking."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     is_from_rolling = rng.random() < 0.55
     if is_from_rolling:
         angle = strip.angle + math.radians(between(rng, -1.2, 1.2))
@@ -83,7 +86,7 @@ def scratch(surface: Surface[Strip], rng: Rng) -> Stroke:
 def dent(surface: Surface[Strip], rng: Rng) -> Stroke:
     """A shallow hollow: one flank turns to the light, the other away from it."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     radius_x, radius_y = between(rng, 9, 26), between(rng, 9, 22)
     window = window_at(x, y, 3 * radius_x, 3 * radius_y, strip.height, strip.width)
     grid_x, grid_y = window.grid()
@@ -92,7 +95,7 @@ def dent(surface: Surface[Strip], rng: Rng) -> Stroke:
     toward = between(rng, -0.5, 0.5) + (math.pi / 2 if rng.random() < 0.5 else -math.pi / 2)
     slope = (u * np.float32(math.cos(toward)) + v * np.float32(math.sin(toward))) * bell
     change = np.float32(between(rng, 0.3, 0.62)) * slope - np.float32(0.05) * bell
-    picture = shaded(window.cut(surface.picture), change)
+    picture = shaded(window.cut(surface.picture), np.asarray(change, dtype=np.float32))
     coverage = (bell > 0.15).astype(np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="stacking", shape="blob")
 
@@ -100,7 +103,7 @@ def dent(surface: Surface[Strip], rng: Rng) -> Stroke:
 def pit(surface: Surface[Strip], rng: Rng) -> Stroke:
     """One to five small dark holes, each with a bright lower rim."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     count = 1 if rng.random() < 0.5 else int(rng.integers(2, 6))
     reach = 10 if count == 1 else 34
     window = window_at(x, y, reach + 8, reach + 8, strip.height, strip.width)
@@ -115,7 +118,9 @@ def pit(surface: Surface[Strip], rng: Rng) -> Stroke:
         hole = soft_inside(distance, 0.6)
         _, grid_y = window.grid()
         rim = np.exp(-(((distance - 1.2) / 0.22) ** 2)) * (grid_y > hole_y)
-        picture = shaded(picture, np.float32(-depth) * hole + np.float32(0.22) * rim.astype(np.float32))
+        picture = shaded(
+            picture, np.float32(-depth) * hole + np.asarray(np.float32(0.22) * rim, dtype=np.float32)
+        )
         coverage = np.maximum(coverage, hole)
     return Stroke(window=window, picture=picture, coverage=coverage, step="pickling", shape="spot")
 
@@ -123,7 +128,7 @@ def pit(surface: Surface[Strip], rng: Rng) -> Stroke:
 def stain(surface: Surface[Strip], rng: Rng) -> Stroke:
     """A dried drop: a little darker inside, darkest at its outline, the brushing still visible."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     radius_x, radius_y = between(rng, 18, 62), between(rng, 14, 40)
     window = window_at(x, y, 1.6 * radius_x, 1.6 * radius_y, strip.height, strip.width)
     distance = blob_distance(rng, window, x, y, radius_x, radius_y, roughness=0.16)
@@ -139,7 +144,7 @@ def stain(surface: Surface[Strip], rng: Rng) -> Stroke:
 def scale(surface: Surface[Strip], rng: Rng) -> Stroke:
     """Rolled-in scale: a ragged dark sliver stretched along the strip, dull where the brush missed it."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     length, breadth = between(rng, 16, 52), between(rng, 3.5, 8)
     window = window_at(x, y, 1.7 * length, 2.5 * breadth + 6, strip.height, strip.width)
     distance = blob_distance(rng, window, x, y, length, breadth, angle=strip.angle, roughness=0.2)
@@ -155,7 +160,7 @@ def scale(surface: Surface[Strip], rng: Rng) -> Stroke:
 def chatter(surface: Surface[Strip], rng: Rng) -> Stroke:
     """Even ripples across the strip where the brush jumped."""
     strip = surface.layout
-    x, y = _anywhere(strip, rng)
+    x, y = anywhere(rng, strip.height, strip.width)
     reach_x = min(between(rng, 45, 120), 0.45 * strip.width)
     reach_y = min(between(rng, 26, 80), 0.45 * strip.height)
     window = window_at(x, y, 1.3 * reach_x, 1.3 * reach_y, strip.height, strip.width)
@@ -169,10 +174,6 @@ def chatter(surface: Surface[Strip], rng: Rng) -> Stroke:
     picture = shaded(window.cut(surface.picture), np.float32(between(rng, 0.08, 0.16)) * ripple * envelope)
     coverage = (envelope > 0.4).astype(np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="brushing", shape="patch")
-
-
-def _anywhere(strip: Strip, rng: Rng) -> tuple[float, float]:
-    return between(rng, 0.06, 0.94) * strip.width, between(rng, 0.06, 0.94) * strip.height
 
 
 RECIPE = LineRecipe(

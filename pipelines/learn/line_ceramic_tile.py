@@ -87,7 +87,7 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Tile]:
 
 
 def crack(surface: Surface[Tile], rng: Rng) -> Stroke:
-    """Jagged and open from the rim when it dried too fast; smooth, fine and inside when it cooled too fast."""
+    """Jagged and from the rim when it dried too fast; smooth, fine and inside when it cooled too fast."""
     tile = surface.layout
     is_from_drying = rng.random() < 0.5
     shorter = min(tile.half_x, tile.half_y)
@@ -97,20 +97,20 @@ def crack(surface: Surface[Tile], rng: Rng) -> Stroke:
         angle = inward_angle + math.radians(between(rng, -32, 32))
         points = path(rng, 0, 0, angle, length, jitter=2.2)
         points += np.array([x, y]) - points[0]
+        branch = path(rng, 0, 0, angle + math.radians(between(rng, 25, 50)), 0.35 * length, jitter=1.6)
+        branch += points[int(rng.integers(2, len(points) - 2))] - branch[0]
         strength, width_px = np.linspace(1, 0.35, len(points)), between(rng, 2.2, 3.6)
     else:
         length = min(between(rng, 70, 300), 1.1 * shorter)
         x, y = tile.place(between(rng, -0.4, 0.4), between(rng, -0.4, 0.4))
-        bend = between(rng, 0.12, 0.3) * length * (1 if rng.random() < 0.5 else -1)
-        points = path(rng, x, y, between(rng, 0, math.pi), length, bend=bend, jitter=0.3)
+        bend = between(rng, 0.03, 0.24) * length * (1 if rng.random() < 0.5 else -1)
+        points = path(rng, x, y, between(rng, 0, math.pi), length, bend=bend, jitter=0.55)
+        branch = points[:1]  # none
         strength, width_px = fading(rng, len(points), 0.65), between(rng, 1.8, 2.4)
-    window = window_around(points, 10, tile.height, tile.width)
+    window = window_around(np.concatenate([points, branch]), 10, tile.height, tile.width)
     gap = line_coverage(window, points, width_px, strength)
-    if is_from_drying and len(points) > 6:
-        start = int(rng.integers(2, len(points) - 3))
-        branch = path(rng, 0, 0, angle + math.radians(between(rng, 25, 50)), 0.35 * length, jitter=1.6)
-        branch += points[start] - branch[0]
-        gap = np.maximum(gap, line_coverage(window, branch, 0.7 * width_px, np.linspace(0.8, 0.2, len(branch))))
+    fork = line_coverage(window, branch, 0.7 * width_px, np.linspace(0.8, 0.2, len(branch)))
+    gap = np.maximum(gap, fork)
     gap *= np.clip(_inward(tile, window), 0, 1)
     lit_edge = np.roll(gap, (1, 1), axis=(0, 1)) * np.float32(0.07)
     depth = between(rng, 0.5, 0.8) if is_from_drying else between(rng, 0.3, 0.55)
@@ -223,7 +223,9 @@ def print_streak(surface: Surface[Tile], rng: Rng) -> Stroke:
     if rng.random() < 0.5:
         above = below * np.float32(0.2) + (GLAZE * np.float32(1.12)) * np.float32(0.8)
     else:
-        above = below + DECORATION * np.float32(between(rng, 0.7, 1.2)) * np.array([1.3, 0.9, 0.5], np.float32)
+        above = below + DECORATION * np.float32(between(rng, 0.7, 1.2)) * np.array(
+            [1.3, 0.9, 0.5], np.float32
+        )
     picture = mixed(below, np.asarray(above, dtype=np.float32), streak)
     return Stroke(window=window, picture=picture, coverage=streak, step="decoration", shape="line")
 
@@ -289,4 +291,3 @@ RECIPE = LineRecipe(
     ),
     camera=Camera(gain=(0.9, 1.08), gradient=0.06, vignette=0.06, grain=0.01, dust_is_dark=0.8),
 )
-

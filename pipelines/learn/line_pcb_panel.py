@@ -1,22 +1,21 @@
 """Printed circuit panel: copper under green solder mask, gilt pads, vias and white legend, in colour."""
 
 import math
-from dataclasses import dataclass
 from types import MappingProxyType
 
-import cv2
 import numpy as np
 
-from pipelines.learn.pcb_design import PANEL_PX, Run, design
+from pipelines.learn.pcb_design import Run
+from pipelines.learn.pcb_stack import COPPER, LAMINATE, MASK_ON_LAMINATE, Panel, paint, rebuilt
 from pipelines.learn.surfaces import (
     Camera,
     Field,
     LineRecipe,
-    Picture,
     Rng,
     Stroke,
     Surface,
     Window,
+    anywhere,
     between,
     blob_distance,
     fading,
@@ -24,73 +23,23 @@ from pipelines.learn.surfaces import (
     mixed,
     noise,
     path,
+    seek,
     soft_inside,
     spot_or_blob,
     window_around,
     window_at,
 )
 
-LAMINATE = np.array([0.56, 0.5, 0.3], np.float32)
-GILT = np.array([0.8, 0.66, 0.34], np.float32)
-COPPER = np.array([0.74, 0.43, 0.26], np.float32)
-MASK_ON_LAMINATE = np.array([0.045, 0.25, 0.125], np.float32)
-MASK_ON_COPPER = np.array([0.13, 0.45, 0.22], np.float32)
-LEGEND = np.array([0.86, 0.87, 0.84], np.float32)
-DRILLED = np.array([0.035, 0.035, 0.04], np.float32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Panel:
-    """Which part of the panel the camera sees: its materials, and the traces that can be hit."""
-
-    height: int
-    width: int
-    angle: float
-    copper: Field  # 1 where the layer has copper
-    opening: Field  # 1 where the solder mask leaves the metal free
-    legend: Field
-    drill: Field
-    runs: tuple[Run, ...]  # straight trace pieces, in frame pixels
-
-
-def paint(rng: Rng, height: int, width: int) -> Surface[Panel]:
-    """Any part of the panel, slightly turned, the legend a little off; glossy mask, grainy metal."""
-    angle = math.radians(between(rng, -0.5, 0.5))
-    cos, sin = math.cos(angle), math.sin(angle)
-    start_x, start_y = between(rng, 0, PANEL_PX), between(rng, 0, PANEL_PX)
-    x = np.arange(width, dtype=np.float32)[None, :]
-    y = np.arange(height, dtype=np.float32)[:, None]
-    map_x = np.float32(cos) * x + np.float32(sin) * y + np.float32(start_x)
-    map_y = np.float32(-sin) * x + np.float32(cos) * y + np.float32(start_y)
-    plan = design()
-    layers = cv2.remap(plan.layers, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    map_x += np.float32(between(rng, -1.5, 1.5))
-    legend = cv2.remap(plan.legend, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    copper, opening, drill = (_share(layer) for layer in cv2.split(layers))
-    panel = Panel(
-        height=height,
-        width=width,
-        angle=angle,
-        copper=copper,
-        opening=opening,
-        legend=_share(legend) * (1 - opening),
-        drill=drill,
-        runs=tuple(_seen(plan.runs, start_x, start_y, angle, height, width)),
-    )
-    picture = _rendered(panel.copper, panel.opening, panel.legend, panel.drill)
-    uneven = noise(rng, height, width, 110) * np.float32(0.025) + np.float32(1)
-    uneven += noise(rng, height, width, 2) * (np.float32(0.012) + opening * np.float32(0.03))
-    picture *= uneven[:, :, None]
-    return Surface(picture=picture, layout=panel)
-
 
 def open_trace(surface: Surface[Panel], rng: Rng) -> Stroke:
-    """A trace cut through: with a clean round bite from dust at imaging, or tapering away where etched thin."""
+    """A trace cut through: by a clean round bite from dust at imaging, or tapering away where over-etched."""
     panel = surface.layout
     run, x, y = _on_run(panel, rng)
     window = window_at(x, y, 46, 46, panel.height, panel.width)
     copper = window.cut(panel.copper)
-    if is_from_imaging := rng.random() < 0.5:
+    is_from_imaging = rng.random() < 0.5
+    gone: Field
+    if is_from_imaging:
         radius = run.width_px * between(rng, 0.62, 0.95)
         gone = soft_inside(blob_distance(rng, window, x, y, radius, radius, roughness=0.05), 0.25)
     else:
@@ -100,8 +49,9 @@ def open_trace(surface: Surface[Panel], rng: Rng) -> Stroke:
         left = np.float32(run.width_px / 2 + 1.5) * np.clip((np.abs(along) - gap) / (reach - gap), 0, 1)
         within = np.clip((np.float32(reach) - np.abs(along)) / 2, 0, 1)
         near = np.clip(np.float32(run.width_px / 2 + 3) - np.abs(aside), 0, 1)
-        gone = np.clip(np.abs(edge) - left + np.float32(0.5), 0, 1) * within * near
-    picture = _rebuilt(surface, window, copper=copper * (1 - gone))
+        thinned = np.clip(np.abs(edge) - left + np.float32(0.5), 0, 1) * within * near
+        gone = np.asarray(thinned, dtype=np.float32)
+    picture = rebuilt(surface, window, copper=copper * (1 - gone))
     coverage = np.asarray(gone * (copper > 0.3), dtype=np.float32)
     step = "imaging" if is_from_imaging else "etching"
     return Stroke(window=window, picture=picture, coverage=coverage, step=step, shape="blob")
@@ -136,7 +86,7 @@ def mouse_bite(surface: Surface[Panel], rng: Rng) -> Stroke:
     distance = blob_distance(rng, window, bite_x, bite_y, wide, deep, angle=run.angle, roughness=0.1)
     gone = soft_inside(distance, 0.3)
     copper = window.cut(panel.copper)
-    picture = _rebuilt(surface, window, copper=copper * (1 - gone))
+    picture = rebuilt(surface, window, copper=copper * (1 - gone))
     coverage = np.asarray(gone * (copper > 0.3), dtype=np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="etching", shape="edge")
 
@@ -162,10 +112,11 @@ def spur(surface: Surface[Panel], rng: Rng) -> Stroke:
 def copper_residue(surface: Surface[Panel], rng: Rng) -> Stroke:
     """An island of copper where there should be none, under the solder mask."""
     panel = surface.layout
-    for _ in range(12):
-        x, y = _anywhere(panel, rng)
-        if panel.copper[int(y), int(x)] < 0.1 and panel.drill[int(y), int(x)] < 0.1:
-            break
+
+    def is_bare(x: float, y: float) -> bool:
+        return bool(max(panel.copper[int(y), int(x)], panel.drill[int(y), int(x)]) < 0.1)
+
+    x, y = seek(rng, panel.height, panel.width, is_bare, tries=12)
     radius_x, radius_y = between(rng, 4.5, 12), between(rng, 4, 10)
     window = window_at(x, y, 2 * radius_x + 4, 2 * radius_y + 4, panel.height, panel.width)
     turn = between(rng, 0, math.pi)
@@ -177,16 +128,18 @@ def copper_residue(surface: Surface[Panel], rng: Rng) -> Stroke:
 def pin_hole(surface: Surface[Panel], rng: Rng) -> Stroke:
     """A small round hole in the middle of copper: in a wide trace, a pad or a plane."""
     panel = surface.layout
-    for _ in range(40):
-        x, y = _anywhere(panel, rng)
-        window = window_at(x, y, 7, 7, panel.height, panel.width)
-        if _is_plain_copper(panel, window):
-            break
+
+    def is_plain_copper(x: float, y: float) -> bool:
+        around = window_at(x, y, 7, 7, panel.height, panel.width)
+        other = np.maximum(around.cut(panel.legend), around.cut(panel.drill))
+        return bool(around.cut(panel.copper).min() > 0.9 and other.max() < 0.1)
+
+    x, y = seek(rng, panel.height, panel.width, is_plain_copper, tries=60)
     radius = between(rng, 3.0, 5.2)
     window = window_at(x, y, 14, 14, panel.height, panel.width)
     gone = soft_inside(blob_distance(rng, window, x, y, radius, radius, roughness=0.08), 0.4)
     copper = window.cut(panel.copper)
-    picture = _rebuilt(surface, window, copper=copper * (1 - gone))
+    picture = rebuilt(surface, window, copper=copper * (1 - gone))
     coverage = np.asarray(gone * (copper > 0.3), dtype=np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="imaging", shape="spot")
 
@@ -194,7 +147,7 @@ def pin_hole(surface: Surface[Panel], rng: Rng) -> Stroke:
 def mask_scratch(surface: Surface[Panel], rng: Rng) -> Stroke:
     """A scrape through the solder mask: pale on laminate, bright metal wherever it crosses copper."""
     panel = surface.layout
-    x, y = _anywhere(panel, rng)
+    x, y = anywhere(rng, panel.height, panel.width)
     length = between(rng, 46, 230)
     points = path(rng, x, y, between(rng, 0, math.pi), length, bend=between(rng, -14, 14), jitter=0.3)
     window = window_around(points, 8, panel.height, panel.width)
@@ -212,7 +165,7 @@ def mask_scratch(surface: Surface[Panel], rng: Rng) -> Stroke:
 def mask_void(surface: Surface[Panel], rng: Rng) -> Stroke:
     """A place that the solder mask did not cover: bare laminate and bare copper within one outline."""
     panel = surface.layout
-    x, y = _anywhere(panel, rng)
+    x, y = anywhere(rng, panel.height, panel.width)
     radius_x, radius_y = between(rng, 10, 32), between(rng, 10, 30)
     window = window_at(x, y, 1.7 * radius_x, 1.7 * radius_y, panel.height, panel.width)
     distance = blob_distance(rng, window, x, y, radius_x, radius_y, roughness=0.18)
@@ -228,46 +181,11 @@ def mask_void(surface: Surface[Panel], rng: Rng) -> Stroke:
     return Stroke(window=window, picture=picture, coverage=coverage, step="solder-mask", shape="patch")
 
 
-def _rendered(copper: Field, opening: Field, legend: Field, drill: Field) -> Picture:
-    """The colour of the stack; a trace's upper-left flank catches light and its lower-right one loses it."""
-    # Copper stands proud of the laminate, and the mask over it slopes.
-    raised = cv2.GaussianBlur(copper, (0, 0), 1.1)
-    flank = cv2.filter2D(raised, -1, np.array([[1, 0, 0], [0, 0, 0], [0, 0, -1]], np.float32))
-    flank *= np.float32(0.16)
-    flank += np.float32(1)
-    covered, free = 1 - opening, opening * copper
-    planes = []
-    for channel in range(3):
-        under = copper * (MASK_ON_COPPER - MASK_ON_LAMINATE)[channel]
-        under += MASK_ON_LAMINATE[channel]
-        under *= covered
-        under += free * GILT[channel]
-        under += (opening - free) * LAMINATE[channel]
-        under *= flank
-        under += (LEGEND[channel] - under) * legend
-        under += (DRILLED[channel] - under) * drill
-        planes.append(under)
-    return np.asarray(cv2.merge(planes), dtype=np.float32)
-
-
-def _rebuilt(surface: Surface[Panel], window: Window, *, copper: Field) -> Picture:
-    """The window with other copper under the same mask, legend and light."""
-    panel = surface.layout
-    opening, legend, drill = (window.cut(field) for field in (panel.opening, panel.legend, panel.drill))
-    change = _rendered(copper, opening, legend, drill)
-    change -= _rendered(window.cut(panel.copper), opening, legend, drill)
-    return np.asarray(window.cut(surface.picture) + change, dtype=np.float32)
-
-
 def _added(surface: Surface[Panel], window: Window, metal: Field, *, step: str, shape: str) -> Stroke:
     copper = window.cut(surface.layout.copper)
-    picture = _rebuilt(surface, window, copper=np.maximum(copper, metal))
+    picture = rebuilt(surface, window, copper=np.maximum(copper, metal))
     coverage = np.asarray(metal * (copper < 0.6), dtype=np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step=step, shape=shape)
-
-
-def _share(layer: np.ndarray) -> Field:  # type: ignore[type-arg]
-    return layer.astype(np.float32) * np.float32(1 / 255)
 
 
 def _along(window: Window, x: float, y: float, angle: float) -> tuple[Field, Field]:
@@ -279,40 +197,15 @@ def _along(window: Window, x: float, y: float, angle: float) -> tuple[Field, Fie
     return along, aside
 
 
-def _seen(
-    runs: tuple[Run, ...], start_x: float, start_y: float, angle: float, height: int, width: int
-) -> list[Run]:
-    """The trace pieces whose middle the camera sees, in frame pixels; the panel repeats without end."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    seen = []
-    for run in runs:
-        for wrap_x in (0, PANEL_PX):
-            for wrap_y in (0, PANEL_PX):
-                u, v = run.x + wrap_x - start_x, run.y + wrap_y - start_y
-                x, y = u * cos - v * sin, u * sin + v * cos
-                if 12 < x < width - 12 and 12 < y < height - 12:
-                    seen.append(run.moved(x, y, angle))
-    return seen
-
-
 def _on_run(panel: Panel, rng: Rng, *, needs_neighbour: bool = False) -> tuple[Run, float, float]:
-    """A point on a trace in sight; where none is, a made-up one in the middle that the caller's try fails on."""
+    """A point on a trace in sight; where none is, a made-up one that leaves little trace."""
     runs = [run for run in panel.runs if run.neighbour_px or not needs_neighbour]
     if not runs:
-        x, y = _anywhere(panel, rng)
+        x, y = anywhere(rng, panel.height, panel.width)
         return Run(x=x, y=y, angle=0.0, reach=1.0, width_px=9.0, neighbour_px=16.0), x, y
     run = runs[int(rng.integers(len(runs)))]
     along = between(rng, -run.reach, run.reach)
     return run, run.x + along * math.cos(run.angle), run.y + along * math.sin(run.angle)
-
-
-def _is_plain_copper(panel: Panel, window: Window) -> bool:
-    other = np.maximum(window.cut(panel.legend), window.cut(panel.drill))
-    return float(window.cut(panel.copper).min()) > 0.9 and float(other.max()) < 0.1
-
-
-def _anywhere(panel: Panel, rng: Rng) -> tuple[float, float]:
-    return between(rng, 0.05, 0.95) * panel.width, between(rng, 0.05, 0.95) * panel.height
 
 
 RECIPE = LineRecipe(

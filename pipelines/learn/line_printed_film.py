@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.learn.film_design import BLACK, CYAN, MAGENTA, REPEAT_HEIGHT, REPEAT_WIDTH, plates
 from pipelines.learn.surfaces import (
     Camera,
     Field,
@@ -18,13 +18,16 @@ from pipelines.learn.surfaces import (
     Stroke,
     Surface,
     Window,
+    anywhere,
     bent,
     between,
     blob_distance,
     fading,
+    in_colour,
     line_coverage,
     noise,
     path,
+    seek,
     shaded,
     soft_inside,
     spot_or_blob,
@@ -32,12 +35,8 @@ from pipelines.learn.surfaces import (
     window_at,
 )
 
-REPEAT_HEIGHT, REPEAT_WIDTH = 448, 384
-CYAN, MAGENTA, YELLOW, BLACK = range(4)
 # How strongly each ink (row of the transposed table) takes away red, green and blue.
-ABSORPTION = np.array(
-    [[1.65, 0.16, 0.1, 1.75], [0.42, 1.55, 0.08, 1.75], [0.1, 0.5, 1.6, 1.7]], np.float32
-)
+ABSORPTION = np.array([[1.65, 0.16, 0.1, 1.75], [0.42, 1.55, 0.08, 1.75], [0.1, 0.5, 1.6, 1.7]], np.float32)
 BARE_FILM = np.array([0.86, 0.86, 0.84], np.float32)
 
 Inks = NDArray[np.float32]  # (height, width, 4): how much of each ink lies there, 0 to about 1
@@ -69,15 +68,15 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Print]:
     map_x += np.float32(4 * REPEAT_WIDTH + between(rng, -7, 7))
     map_y = np.float32(-sin) * x + np.float32(cos) * y
     map_y += np.float32(4 * REPEAT_HEIGHT + between(rng, 0, REPEAT_HEIGHT))
-    plates = [_shifted(plate, *rng.normal(0, 0.35, 2)) for plate in _plates()]
-    repeat = cv2.merge(plates) * rng.uniform(0.93, 1.06, 4).astype(np.float32)
+    shifted = [_shifted(plate, *rng.normal(0, 0.35, 2)) for plate in plates()]
+    repeat = np.asarray(cv2.merge(shifted) * rng.uniform(0.93, 1.06, 4), dtype=np.float32)
     picture = _repeated(_developed(repeat), map_x, map_y)
     # Mottle: ink of uneven thickness, so bare film shows none of it.
     picture -= BARE_FILM
-    picture *= (noise(rng, height, width, 2.6) * np.float32(0.03) + np.float32(1))[:, :, None]
+    picture *= in_colour(noise(rng, height, width, 2.6) * np.float32(0.03) + np.float32(1))
     gloss = noise(rng, height, width, 900, 90) * np.float32(0.012)
     picture += BARE_FILM
-    picture += gloss[:, :, None]
+    picture += in_colour(gloss)
     layout = Print(height=height, width=width, repeat=repeat, repeat_x=map_x, repeat_y=map_y)
     return Surface(picture=picture, layout=layout)
 
@@ -100,7 +99,7 @@ def ink_void(surface: Surface[Print], rng: Rng) -> Stroke:
 def ink_splash(surface: Surface[Print], rng: Rng) -> Stroke:
     """A thrown drop of one ink with a few small satellites."""
     film = surface.layout
-    x, y = _anywhere(film, rng)
+    x, y = anywhere(rng, film.height, film.width)
     radius, ink = between(rng, 3.6, 13), int(rng.choice([CYAN, MAGENTA, BLACK]))
     window = window_at(x, y, 3.4 * radius + 8, 3.4 * radius + 8, film.height, film.width)
     drop = soft_inside(blob_distance(rng, window, x, y, radius, radius, roughness=0.12), 0.3)
@@ -122,7 +121,7 @@ def streak(surface: Surface[Print], rng: Rng) -> Stroke:
     """A thin line along the web: extra ink from a nicked doctor blade, or ink scraped off in the dryer."""
     film = surface.layout
     is_from_blade = rng.random() < 0.55
-    x, y = _anywhere(film, rng) if is_from_blade else _on_ink(film, rng)
+    x, y = anywhere(rng, film.height, film.width) if is_from_blade else _on_ink(film, rng)
     length = min(between(rng, 90, 460), 0.95 * film.height)
     points = path(rng, x, y, math.pi / 2 + math.radians(between(rng, -0.5, 0.5)), length)
     window = window_around(points, 6, film.height, film.width)
@@ -157,7 +156,8 @@ def register_shift(surface: Surface[Print], rng: Rng) -> Stroke:
     fringe = np.abs(picture - window.cut(surface.picture)).max(axis=2) > 0.06
     fringe &= stretched > 0.3
     opened = cv2.morphologyEx(fringe.astype(np.float32), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
-    coverage = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    closed = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+    coverage = np.asarray(closed, dtype=np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="printing", shape="patch")
 
 
@@ -175,7 +175,8 @@ def smear(surface: Surface[Print], rng: Rng) -> Stroke:
     kernel /= kernel.sum()
     inks = film.inks(window)
     # filter2D looks the other way round from a trail, hence the flip.
-    dragged = cv2.filter2D(inks, -1, kernel[::-1], borderType=cv2.BORDER_REPLICATE)
+    trailed = cv2.filter2D(inks, -1, kernel[::-1], borderType=cv2.BORDER_REPLICATE)
+    dragged = np.asarray(trailed, dtype=np.float32)
     dragged *= (1 + np.float32(0.2) * noise(rng, *window.shape, 60, 3))[:, :, None]
     inks += (dragged - inks) * (wiped * np.float32(between(rng, 0.75, 1)))[:, :, None]
     picture = _reprinted(surface, window, inks)
@@ -188,7 +189,7 @@ def smear(surface: Surface[Print], rng: Rng) -> Stroke:
 def gel(surface: Surface[Print], rng: Rng) -> Stroke:
     """An unmelted lump in the film: a small clear lens with a glint and a dark foot, the print bent in it."""
     film = surface.layout
-    x, y = _anywhere(film, rng)
+    x, y = anywhere(rng, film.height, film.width)
     radius_x, radius_y = between(rng, 5, 9.5), between(rng, 5, 10)
     window = window_at(x, y, 2.2 * radius_x, 2.2 * radius_y, film.height, film.width)
     distance = blob_distance(rng, window, x, y, radius_x, radius_y, roughness=0.03)
@@ -207,7 +208,7 @@ def gel(surface: Surface[Print], rng: Rng) -> Stroke:
 def bubble(surface: Surface[Print], rng: Rng) -> Stroke:
     """Air under the laminate: a milky blister with a bright rim on one side and a dark one opposite."""
     film = surface.layout
-    x, y = _anywhere(film, rng)
+    x, y = anywhere(rng, film.height, film.width)
     radius_x, radius_y = between(rng, 12, 32), between(rng, 12, 32)
     window = window_at(x, y, 1.6 * radius_x, 1.6 * radius_y, film.height, film.width)
     distance = blob_distance(rng, window, x, y, radius_x, radius_y, angle=between(rng, 0, 3), roughness=0.08)
@@ -220,14 +221,18 @@ def bubble(surface: Surface[Print], rng: Rng) -> Stroke:
     rim = np.exp(-(((distance - 0.93) / 0.08) ** 2)) * np.clip(side, -1, 1)
     picture = pale + (rim * np.float32(between(rng, 0.14, 0.26)))[:, :, None]
     return Stroke(
-        window=window, picture=np.asarray(picture, np.float32), coverage=inside, step="lamination", shape="blob"
+        window=window,
+        picture=np.asarray(picture, np.float32),
+        coverage=inside,
+        step="lamination",
+        shape="blob",
     )
 
 
 def wrinkle(surface: Surface[Print], rng: Rng) -> Stroke:
     """A long slanting fold: a narrow bright ridge between two dark flanks, the print stepped along it."""
     film = surface.layout
-    x, y = _anywhere(film, rng)
+    x, y = anywhere(rng, film.height, film.width)
     angle = math.pi / 2 + math.radians(between(rng, 9, 42) * (1 if rng.random() < 0.5 else -1))
     length = min(between(rng, 120, 480), 0.9 * min(film.height, film.width))
     points = path(rng, x, y, angle, length, bend=between(rng, -14, 14))
@@ -241,15 +246,16 @@ def wrinkle(surface: Surface[Print], rng: Rng) -> Stroke:
     depth = np.float32(between(rng, 0.18, 0.32))
     picture = shaded(below, np.asarray(-depth * (fold - ridge), dtype=np.float32))
     picture = np.asarray(picture + (ridge * np.float32(0.55) * depth)[:, :, None], dtype=np.float32)
-    return Stroke(window=window, picture=picture, coverage=fold, step="winding", shape="line")
+    return Stroke(
+        window=window, picture=picture, coverage=np.asarray(fold, np.float32), step="winding", shape="line"
+    )
 
 
 def _developed(inks: Inks) -> Picture:
     """The colour of inks over bare film; each ink takes its share of what the others leave."""
-    absorbed = cv2.transform(inks, -ABSORPTION)
-    cv2.exp(absorbed, absorbed)
-    absorbed *= BARE_FILM
-    return np.asarray(absorbed, dtype=np.float32)
+    left = np.asarray(cv2.exp(cv2.transform(inks, -ABSORPTION)), dtype=np.float32)
+    left *= BARE_FILM
+    return left
 
 
 def _repeated(repeat: Picture, map_x: Field, map_y: Field) -> Picture:
@@ -267,64 +273,14 @@ def _shifted(plate: Picture, x: float, y: float) -> Picture:
     return bent(plate, np.full(plate.shape, x, np.float32), np.full(plate.shape, y, np.float32))
 
 
-@cache
-def _plates() -> tuple[Picture, ...]:
-    """The four inks of one repeat: a label with fruit, leaves, bands and text; edges wrap round."""
-    scale, height, width = 3, REPEAT_HEIGHT, REPEAT_WIDTH
-    large = np.zeros((height * scale, width * scale, 4), np.uint8)
-
-    def plate(ink: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(large[:, :, ink])
-
-    cyan, magenta, yellow, black = (plate(ink) for ink in range(4))
-    for image, level in ((cyan, 235), (magenta, 130)):
-        cv2.rectangle(image, (0, 0), (54 * scale, height * scale), level, -1)
-    cv2.rectangle(yellow, (60 * scale, 0), (66 * scale, height * scale), 220, -1)
-    cv2.rectangle(magenta, (60 * scale, 0), (66 * scale, height * scale), 90, -1)
-    for x, y, radius in ((170, 130, 62), (262, 168, 50), (196, 218, 44)):
-        middle, size = (x * scale, y * scale), radius * scale
-        cv2.circle(yellow, middle, size, 240, -1)
-        cv2.circle(magenta, middle, size, 150, -1)
-        cv2.circle(magenta, ((x + 9) * scale, (y + 9) * scale), int(0.72 * size), 105, -1)
-        cv2.circle(magenta, ((x - radius // 3) * scale, (y - radius // 3) * scale), size // 4, 25, -1)
-    for x, y, turn in ((236, 84, -35), (300, 110, 30), (118, 202, 60)):
-        axes = (44 * scale, 17 * scale)
-        for image, level in ((cyan, 215), (yellow, 235), (magenta, 20)):
-            cv2.ellipse(image, (x * scale, y * scale), axes, turn, 0, 360, level, -1)
-        cv2.ellipse(black, (x * scale, y * scale), (40 * scale, scale), turn, 0, 360, 120, -1)
-    for image, level in ((magenta, 225), (yellow, 190)):
-        cv2.rectangle(image, (86 * scale, 292 * scale), (360 * scale, 344 * scale), level, -1)
-    font = cv2.FONT_HERSHEY_DUPLEX
-    for image, level in ((magenta, 0), (yellow, 0)):
-        cv2.putText(image, "ORANGE", (112 * scale, 334 * scale), font, 1.75 * scale, level, 4 * scale, cv2.LINE_AA)
-    small = cv2.FONT_HERSHEY_SIMPLEX
-    for row, text in enumerate(("net weight 250 g", "keep cool and dry", "best before: see seal")):
-        place = (90 * scale, (370 + 19 * row) * scale)
-        cv2.putText(black, text, place, small, 0.5 * scale, 245, scale, cv2.LINE_AA)
-    bars = np.random.Generator(np.random.SFC64(7)).integers(2, 6, 24)
-    x = 284
-    for bar, thickness in enumerate(bars.tolist()):
-        if bar % 2 == 0:
-            cv2.rectangle(black, (x * scale, 360 * scale), ((x + thickness) * scale - 1, 424 * scale), 250, -1)
-        x += thickness
-    finished = []
-    for image in (cyan, magenta, yellow, black):
-        small_plate = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-        finished.append(cv2.GaussianBlur(small_plate, (3, 3), 0.6) / np.float32(255))
-    return tuple(np.asarray(image, dtype=np.float32) for image in finished)
-
-
 def _on_ink(film: Print, rng: Rng) -> tuple[float, float]:
-    """A place where enough ink lies to miss it; any place if ten tries find none."""
-    for _ in range(10):
-        x, y = _anywhere(film, rng)
-        if film.inks(window_at(x, y, 1, 1, film.height, film.width)).sum(axis=2).mean() > 0.5:
-            break
-    return x, y
+    """A place where enough ink lies to miss it."""
 
+    def is_inked(x: float, y: float) -> bool:
+        around = window_at(x, y, 1, 1, film.height, film.width)
+        return float(film.inks(around).sum(axis=2).mean()) > 0.5
 
-def _anywhere(film: Print, rng: Rng) -> tuple[float, float]:
-    return between(rng, 0.06, 0.94) * film.width, between(rng, 0.06, 0.94) * film.height
+    return seek(rng, film.height, film.width, is_inked, tries=12)
 
 
 RECIPE = LineRecipe(

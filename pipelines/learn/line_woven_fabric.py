@@ -16,6 +16,7 @@ from pipelines.learn.surfaces import (
     Stroke,
     Surface,
     Window,
+    anywhere,
     bent,
     between,
     blob_distance,
@@ -56,10 +57,13 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Weave]:
     warp += noise(rng, height, width, 90, 34) * np.float32(0.1) + np.float32(between(rng, 40, 42))
     weft += noise(rng, height, width, 34, 90) * np.float32(0.1) + np.float32(between(rng, 40, 42))
     tile = cv2.remap(
-        _weave_tile(), warp * TILE_PX - 0.5, weft * TILE_PX - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        _weave_tile(),
+        warp * TILE_PX - 0.5,
+        weft * TILE_PX - 0.5,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
     )
-    picture = np.ascontiguousarray(tile[:, :, 0])
-    on_top = np.ascontiguousarray(tile[:, :, 1])
+    picture, on_top = (np.asarray(layer, dtype=np.float32) for layer in cv2.split(tile))
     warp_gain = _thread_gain(rng, warp, np.broadcast_to(y / np.float32(70), warp.shape))
     weft_gain = _thread_gain(rng, weft, np.broadcast_to(x / np.float32(70), weft.shape))
     warp_gain -= weft_gain
@@ -74,7 +78,7 @@ def paint(rng: Rng, height: int, width: int) -> Surface[Weave]:
 def missing_thread(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A gap one thread wide: down the cloth if an end broke in warping, across if a pick failed."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     is_warp = rng.random() < 0.5
     reach = between(rng, 34, 190)
     window = window_at(x, y, 16 if is_warp else reach, reach if is_warp else 16, weave.height, weave.width)
@@ -96,7 +100,7 @@ def missing_thread(surface: Surface[Weave], rng: Rng) -> Stroke:
 def slub(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A thick place in one weft thread: a bright spindle that hides the crossings."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     reach = between(rng, 17, 46)
     window = window_at(x, y, 1.2 * reach, 22, weave.height, weave.width)
     _, aside = _thread(weave, window, x, y, is_warp=False)
@@ -107,7 +111,7 @@ def slub(surface: Surface[Weave], rng: Rng) -> Stroke:
     body = np.clip((np.float32(1.1) - np.abs(across)) * 4, 0, 1)
     roundness = np.sqrt(np.clip(1 - across * across, 0, 1))
     fibre = 1 + np.float32(0.1) * noise(rng, *window.shape, 1.2, 8)
-    above = (np.float32(0.36) + np.float32(between(rng, 0.34, 0.44)) * roundness) * fibre
+    above = (np.float32(0.36) + np.float32(between(rng, 0.27, 0.42)) * roundness) * fibre
     shadow = np.exp(-(((across - 1.35) / 0.35) ** 2)) * np.float32(0.16) * (thickness > 0.2)
     below = shaded(window.cut(surface.picture), -np.asarray(shadow, dtype=np.float32))
     picture = mixed(below, np.asarray(above, dtype=np.float32), body)
@@ -117,7 +121,7 @@ def slub(surface: Surface[Weave], rng: Rng) -> Stroke:
 def knot(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A small bright dome with a shadow below it and two short tails."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     radius = between(rng, 4.2, 7.5)
     window = window_at(x, y, 30, 30, weave.height, weave.width)
     distance = blob_distance(rng, window, x, y, radius, 0.85 * radius, roughness=0.1)
@@ -142,7 +146,7 @@ def knot(surface: Surface[Weave], rng: Rng) -> Stroke:
 def hole(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A dark opening with frayed ends; the threads around it are pushed aside."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     radius_x, radius_y = between(rng, 6, 17), between(rng, 7, 19)
     window = window_at(x, y, 2.8 * radius_x + 4, 2.8 * radius_y + 4, weave.height, weave.width)
     distance = blob_distance(rng, window, x, y, radius_x, radius_y, roughness=0.1)
@@ -166,21 +170,21 @@ def hole(surface: Surface[Weave], rng: Rng) -> Stroke:
 def oil_stain(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A dark soaked patch with a soft edge that creeps along the threads; the weave stays visible."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     return _soaked(surface, rng, x, y, -between(rng, 0.2, 0.42), step="weaving")
 
 
 def pale_patch(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A patch that took less dye: brighter, with the weave intact."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     return _soaked(surface, rng, x, y, between(rng, 0.16, 0.34), step="dyeing")
 
 
 def crease(surface: Surface[Weave], rng: Rng) -> Stroke:
     """A pressed fold: a long bright ridge beside a long dark valley."""
     weave = surface.layout
-    x, y = _anywhere(weave, rng)
+    x, y = anywhere(rng, weave.height, weave.width)
     angle = math.radians(between(rng, 15, 165))
     length = min(between(rng, 130, 480), 0.9 * min(weave.height, weave.width))
     points = path(rng, x, y, angle, length, bend=between(rng, -16, 16))
@@ -191,7 +195,9 @@ def crease(surface: Surface[Weave], rng: Rng) -> Stroke:
     ridge = cv2.GaussianBlur(line_coverage(window, points, breadth, strength), (0, 0), breadth / 3.5)
     valley = cv2.GaussianBlur(line_coverage(window, points + offset, breadth, strength), (0, 0), breadth / 3)
     depth = np.float32(between(rng, 0.2, 0.36))
-    picture = shaded(window.cut(surface.picture), np.asarray(depth * ridge - depth * valley, dtype=np.float32))
+    picture = shaded(
+        window.cut(surface.picture), np.asarray(depth * ridge - depth * valley, dtype=np.float32)
+    )
     # Ridge and valley cancel in between; the maximum of both keeps the mark in one piece.
     coverage = np.asarray(np.maximum(ridge, valley) * 2, dtype=np.float32)
     return Stroke(window=window, picture=picture, coverage=coverage, step="winding", shape="line")
@@ -205,7 +211,9 @@ def _soaked(surface: Surface[Weave], rng: Rng, x: float, y: float, change: float
     creeping = noise(rng, *window.shape, 4, 18) + noise(rng, *window.shape, 18, 4)
     inside = soft_inside(distance + np.float32(0.06) * creeping, 0.55)
     uneven = 1 + np.float32(0.12) * noise(rng, *window.shape, 11)
-    picture = shaded(window.cut(surface.picture), np.asarray(np.float32(change) * inside * uneven, np.float32))
+    picture = shaded(
+        window.cut(surface.picture), np.asarray(np.float32(change) * inside * uneven, np.float32)
+    )
     return Stroke(window=window, picture=picture, coverage=inside, step=step, shape="patch")
 
 
@@ -240,10 +248,6 @@ def _thread_gain(rng: Rng, thread: Field, along: Field) -> Field:
     table = table + rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(0.045)
     gain = cv2.remap(table, thread - np.float32(first + 0.5), along, cv2.INTER_LINEAR)
     return np.asarray(gain, dtype=np.float32)
-
-
-def _anywhere(weave: Weave, rng: Rng) -> tuple[float, float]:
-    return between(rng, 0.05, 0.95) * weave.width, between(rng, 0.05, 0.95) * weave.height
 
 
 RECIPE = LineRecipe(

@@ -106,7 +106,9 @@ def _on_normal(frame: SimulatedFrame, rng: np.random.Generator) -> _Spot:
     """Half the time where the surface is busiest (a localizer's usual mistake), else anywhere."""
     height, width = frame.mask.shape
     tries = [(int(rng.integers(width)), int(rng.integers(height))) for _ in range(12)]
-    clear = [(x, y) for x, y in tries if not frame.mask[max(0, y - 24) : y + 24, max(0, x - 24) : x + 24].any()]
+    clear = [
+        (x, y) for x, y in tries if not frame.mask[max(0, y - 24) : y + 24, max(0, x - 24) : x + 24].any()
+    ]
     places = clear or tries
     x, y = max(places, key=lambda at: _busyness(frame, *at)) if rng.random() < 0.5 else places[0]
     reach = int(rng.integers(3, 30))

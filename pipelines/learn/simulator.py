@@ -130,12 +130,14 @@ class RenderedLine:
     def _check(self, defects: Sequence[str], size: tuple[int, int]) -> None:
         if min(size) < SMALLEST_SIDE_PX:
             raise InputRefused(
-                f"size {size[0]} x {size[1]}: a simulated frame needs at least {SMALLEST_SIDE_PX} pixels a side"
+                f"size {size[0]} x {size[1]}: a simulated frame has at least {SMALLEST_SIDE_PX} pixels a side"
             )
         for defect in defects:
             if defect not in self.recipe.defects:
                 known = ", ".join(self.recipe.defects)
-                raise InputRefused(f"defect {defect!r}: {self.product} has none by that name; choose from {known}")
+                raise InputRefused(
+                    f"defect {defect!r}: {self.product} has none by that name; choose from {known}"
+                )
 
 
 def simulated_lines() -> Mapping[str, SimulatedLine]:
@@ -175,12 +177,16 @@ def mixed_run(
 
 @cache
 def _packaged_knowledge(product: str) -> ProductKnowledge:
-    file = files("pipelines.learn").joinpath("knowledge", f"{product}.yaml")
+    file = files("pipelines.learn.knowledge").joinpath(f"{product}.yaml")
     return read_knowledge(file.read_text(encoding="utf-8"), file=f"{product}.yaml")
 
 
 def _placed(
-    recipe: LineRecipe[Any], surface: Surface[Any], defect: str, rng: np.random.Generator, marks: Sequence[Mark]
+    recipe: LineRecipe[Any],
+    surface: Surface[Any],
+    defect: str,
+    rng: np.random.Generator,
+    marks: Sequence[Mark],
 ) -> tuple[Stroke, NDArray[np.bool_]]:
     """The first placing that can be seen and keeps clear of the other marks, else the plainest one."""
     best: tuple[float, Stroke, NDArray[np.bool_]] | None = None
@@ -213,6 +219,10 @@ def _visible(before: Picture, stroke: Stroke) -> NDArray[np.bool_]:
     change = cv2.blur(_change(before, stroke.picture), (5, 5))
     painted = ((stroke.coverage > 0.4) & (change > FAINTEST_CHANGE)).astype(np.uint8)
     closed = cv2.morphologyEx(painted, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    if stroke.shape in ("spot", "blob"):
+        # A clear blister changes only its rim, yet what it encloses belongs to it.
+        outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(closed, outlines, -1, 1, cv2.FILLED)
     return np.asarray(closed > 0)
 
 
@@ -245,7 +255,14 @@ def _put_on(
     left, top, right, bottom = _box(window, painted)
     tone = _tone(before, stroke.picture, painted)
     return Mark(
-        defect=defect, step=stroke.step, left=left, top=top, right=right, bottom=bottom, shape=stroke.shape, tone=tone
+        defect=defect,
+        step=stroke.step,
+        left=left,
+        top=top,
+        right=right,
+        bottom=bottom,
+        shape=stroke.shape,
+        tone=tone,
     )
 
 

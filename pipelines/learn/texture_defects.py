@@ -36,13 +36,14 @@ def add_defect(rng: Generator, picture: Picture3, other: Picture3) -> tuple[Pict
     outline = shape(rng, size)
     soft = rng.uniform(0.3, 1.2) if rng.random() < 0.8 else rng.uniform(1.2, 4)
     cover = np.clip(cv2.GaussianBlur(outline, (0, 0), soft), 0, 1) * np.float32(rng.uniform(0.5, 1))
+    fill = _FILLINGS[rng.choice(len(_FILLINGS), p=_FILLING_SHARES)]
     if shape is _curve:
-        cover = np.clip(cover * np.float32(1.6), 0, 1)
-        filling = _shifted_level(rng, picture, rng.uniform(1.0, 3.5))
-    else:
-        filling = _FILLINGS[rng.choice(len(_FILLINGS), p=_FILLING_SHARES)](rng, picture, other)
+        fill, cover = _scored, np.clip(cover * np.float32(1.6), 0, 1)
+    filling = fill(rng, picture, other)
     changed = np.clip(picture + (filling - picture) * cover[:, :, None], 0, 1).astype(np.float32)
     mask = _seen(picture, changed, outline)
+    if shape is _step and fill is _level and mask.any():
+        mask = _rim(outline)
     return (changed, mask) if mask.any() else (picture, mask)
 
 
@@ -55,6 +56,11 @@ def _seen(before: Picture3, after: Picture3, outline: Cover) -> Mask:
     if seen.sum() < max(5.0, 0.25 * float((outline > 0.3).sum())):
         return np.zeros(before.shape[:2], bool)
     return seen.astype(bool)
+
+
+def _rim(outline: Cover) -> Mask:
+    """A step of brightness is only told by its edge: either side alone could be the normal one."""
+    return cv2.morphologyEx(outline, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)) > 0.5
 
 
 def _spot(rng: Generator, size: int) -> Cover:
@@ -102,6 +108,14 @@ def _chip(rng: Generator, size: int) -> Cover:
     return np.ascontiguousarray(np.rot90(cover, rng.integers(4)))
 
 
+def _step(rng: Generator, size: int) -> Cover:
+    """All that lies beyond a straight or wavy line, as where two passes of a machine meet."""
+    angle, (y, x) = rng.uniform(0, 2 * np.pi), np.mgrid[:size, :size].astype(np.float32) / size - 0.5
+    wave = rng.choice([0.0, rng.uniform(0, 0.3)]) * (smooth_noise(rng, size, rng.uniform(8, 60)) - 0.5)
+    beyond = x * np.cos(angle) + y * np.sin(angle) + wave > rng.uniform(-0.35, 0.35)
+    return beyond.astype(np.float32)
+
+
 def _polygon(rng: Generator, size: int) -> Cover:
     cover = np.zeros((size, size), np.float32)
     centre, reach = rng.uniform(0, size, 2), float(np.exp(rng.uniform(np.log(3), np.log(size / 4))))
@@ -127,8 +141,10 @@ def _specks(rng: Generator, size: int) -> Cover:
     return cover
 
 
-_SHAPES: tuple[Callable[[Generator, int], Cover], ...] = (_spot, _curve, _cloud, _chip, _polygon, _smear, _specks)
-_SHAPE_SHARES = (0.26, 0.28, 0.12, 0.1, 0.1, 0.07, 0.07)
+_SHAPES: tuple[Callable[[Generator, int], Cover], ...] = (
+    _spot, _curve, _cloud, _chip, _polygon, _smear, _specks, _step,
+)  # fmt: skip
+_SHAPE_SHARES = (0.24, 0.25, 0.11, 0.1, 0.1, 0.07, 0.06, 0.07)
 
 
 def _contrast(picture: Picture3) -> float:
@@ -143,6 +159,11 @@ def _shifted_level(rng: Generator, picture: Picture3, times: float) -> Picture3:
 
 def _level(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
     return _shifted_level(rng, picture, rng.uniform(0.6, 3.5))
+
+
+def _scored(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
+    """What a scratch shows: never faint, because it is thin."""
+    return _shifted_level(rng, picture, rng.uniform(1.0, 3.5))
 
 
 def _flat(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
@@ -179,7 +200,9 @@ def _blurred(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
 
 
 def _roughened(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
-    grain = cv2.GaussianBlur(rng.standard_normal(picture.shape[:2], np.float32), (0, 0), rng.uniform(0.4, 2.5))
+    grain = cv2.GaussianBlur(
+        rng.standard_normal(picture.shape[:2], np.float32), (0, 0), rng.uniform(0.4, 2.5)
+    )
     grain = grain / max(float(grain.std()), 1e-6) * rng.uniform(0.5, 2.5) * min(_contrast(picture), 0.15)
     return np.asarray(picture + grain[:, :, None], np.float32)
 

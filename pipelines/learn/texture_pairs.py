@@ -83,7 +83,9 @@ def _pair(rng: Generator, texture: Texture, other: Texture) -> _View:
     return normal, flawed, mask[None].astype(np.float32), normal_level, flawed_level
 
 
-def _photographed(rng: Generator, texture: Texture, corner: NDArray[np.int64]) -> tuple[Texture, NDArray[np.float32]]:
+def _photographed(
+    rng: Generator, texture: Texture, corner: NDArray[np.int64]
+) -> tuple[Texture, NDArray[np.float32]]:
     return _exposed(rng, _turned(rng, texture, corner), texture)
 
 

@@ -37,7 +37,9 @@ def smooth_noise(rng: Generator, size: int, scale_px: float) -> Field:
     if coarse >= size:
         noise = cv2.GaussianBlur(rng.random((size, size), np.float32), (0, 0), max(scale_px, 0.3))
     else:
-        noise = cv2.resize(rng.random((coarse, coarse), np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+        noise = cv2.resize(
+            rng.random((coarse, coarse), np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+        )
     return _stretched(noise)
 
 
@@ -81,7 +83,9 @@ def _spectrum(rng: Generator, size: int) -> Field:
 
 def _blotches(rng: Generator, size: int) -> Field:
     noise = smooth_noise(rng, size, _log_uniform(rng, 3, 50))
-    return (1 / (1 + np.exp(-(noise - rng.uniform(0.35, 0.7)) * _log_uniform(rng, 8, 120)))).astype(np.float32)
+    return (1 / (1 + np.exp(-(noise - rng.uniform(0.35, 0.7)) * _log_uniform(rng, 8, 120)))).astype(
+        np.float32
+    )
 
 
 def _grating(rng: Generator, size: int) -> Field:
@@ -134,7 +138,9 @@ def _brushed(rng: Generator, size: int) -> Field:
 
 
 def _grain(rng: Generator, size: int) -> Field:
-    noise = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), _log_uniform(rng, 0.3, 2.5))
+    noise = cv2.GaussianBlur(
+        rng.standard_normal((size, size), np.float32), (0, 0), _log_uniform(rng, 0.3, 2.5)
+    )
     noise = noise / max(float(noise.std()), 1e-6)
     if rng.random() < 0.4:
         noise = np.maximum(noise - rng.uniform(0, 2), 0)
@@ -148,7 +154,11 @@ def _circuit(rng: Generator, size: int) -> Field:
     for _ in range(int(rng.integers(20, 70))):
         point = rng.integers(0, size // pitch + 1, 2) * pitch
         for _ in range(int(rng.integers(1, 5))):
-            step = rng.integers(-8, 9) * pitch * np.array([[1, 0], [0, 1], [1, 1]])[rng.choice(3, p=[0.45, 0.45, 0.1])]
+            step = (
+                rng.integers(-8, 9)
+                * pitch
+                * np.array([[1, 0], [0, 1], [1, 1]])[rng.choice(3, p=[0.45, 0.45, 0.1])]
+            )
             end = point + step
             cv2.line(board, point.tolist(), end.tolist(), 255, int(rng.integers(2, max(3, pitch // 2))))
             point = end
@@ -164,7 +174,9 @@ def _draw_mark(rng: Generator, canvas: NDArray[np.uint8], centre: NDArray[np.int
     kind = rng.integers(4)
     if kind == 0:
         axes = np.maximum(1, rng.uniform(0.1, 0.5, 2) * reach).astype(int).tolist()
-        cv2.ellipse(canvas, centre.tolist(), axes, rng.uniform(0, 180), 0, 360, level, int(rng.choice([-1, 1, 2])))
+        cv2.ellipse(
+            canvas, centre.tolist(), axes, rng.uniform(0, 180), 0, 360, level, int(rng.choice([-1, 1, 2]))
+        )
     elif kind == 1:
         points = (centre + rng.uniform(-0.5, 0.5, (int(rng.integers(3, 7)), 2)) * reach).astype(np.int32)
         cv2.fillPoly(canvas, [points], level)
@@ -180,7 +192,9 @@ def _printed(rng: Generator, size: int) -> Field:
     for _ in range(int(rng.integers(1, 5))):
         _draw_mark(rng, motif, rng.integers(0, pitch, 2), pitch * 0.9)
     times = size // pitch + 2
-    rows = [np.roll(np.tile(motif, (1, times)), int(k * rng.choice([0, pitch // 2])), 1) for k in range(times)]
+    rows = [
+        np.roll(np.tile(motif, (1, times)), int(k * rng.choice([0, pitch // 2])), 1) for k in range(times)
+    ]
     sheet = np.concatenate(rows)[:size, :size].astype(np.float32) / 255
     return cv2.GaussianBlur(sheet, (0, 0), rng.uniform(0.4, 1.5))
 
@@ -203,7 +217,9 @@ def _lattice(rng: Generator, size: int) -> Field:
     a = a + np.floor(b / pitch) * pitch * rng.choice([0, 0.5])
     u, v = np.abs((a / pitch) % 1 - 0.5), np.abs((b / pitch) % 1 - 0.5)
     reach = np.sqrt(u**2 + v**2) if rng.random() < 0.6 else np.maximum(u, v)
-    return (1 / (1 + np.exp(-(reach - rng.uniform(0.15, 0.47)) * pitch * rng.uniform(0.5, 2)))).astype(np.float32)
+    return (1 / (1 + np.exp(-(reach - rng.uniform(0.15, 0.47)) * pitch * rng.uniform(0.5, 2)))).astype(
+        np.float32
+    )
 
 
 def _plain(rng: Generator, size: int) -> Field:
@@ -237,7 +253,9 @@ def _shape_on_ground(rng: Generator, part: Field, ground: Field) -> Field:
     reach = rng.uniform(0.12, 0.45) * size
     outside = (np.hypot(a, b), np.abs(a), np.maximum(np.abs(a), np.abs(b)))[rng.integers(3)] - reach
     cover = np.clip(0.5 - outside / rng.uniform(1, 3), 0, 1)
-    return part * cover + (ground * np.float32(rng.uniform(0, 0.6)) + np.float32(rng.uniform(0, 0.4))) * (1 - cover)
+    return part * cover + (ground * np.float32(rng.uniform(0, 0.6)) + np.float32(rng.uniform(0, 0.4))) * (
+        1 - cover
+    )
 
 
 def _coloured(rng: Generator, field: Field) -> Texture:

@@ -129,7 +129,9 @@ def _loss(run: _Run, batch: PairBatch, device: str) -> tuple[Tensor, dict[str, f
         return x.contiguous(memory_format=torch.channels_last)
 
     pairs = len(batch.mask)
-    seen = run.network(torch.cat([view(batch.normal, batch.normal_level), view(batch.flawed, batch.flawed_level)]))
+    seen = run.network(
+        torch.cat([view(batch.normal, batch.normal_level), view(batch.flawed, batch.flawed_level)])
+    )
     label, weight = _cells(torch.from_numpy(batch.mask).to(device))
     known, asked = seen.patches[:pairs].flatten(2), seen.patches[pairs:].flatten(2)
     cosine = _nearest(asked, known)
@@ -227,7 +229,9 @@ def _resumed(run: _Run, path: Path, device: str) -> _Run:
     if not path.exists():
         return run
     state = torch.load(path, map_location=device, weights_only=True)
-    for part, saved in zip((run.network, run.average, run.scale, run.optimizer), state["states"], strict=True):
+    for part, saved in zip(
+        (run.network, run.average, run.scale, run.optimizer), state["states"], strict=True
+    ):
         part.load_state_dict(saved)
     run.steps, run.elapsed_s = state["steps"], state["elapsed_s"]
     return run

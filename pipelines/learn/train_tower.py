@@ -33,10 +33,9 @@ SAVE_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TowerSchedule:
-    """How long: whole passes are not counted, crops are. ``minutes`` ends the run early but resumable."""
+    """``minutes`` of training on this machine, however far they lead: the learning rate follows the clock."""
 
-    crops: int
-    minutes: float = math.inf
+    minutes: float
     seed: int = 0
 
 
@@ -68,22 +67,25 @@ def train_tower(
     torch.manual_seed(schedule.seed)
     student = TowerStudent(words)
     file = checkpoints / "tower.safetensors"
-    seen = 0
+    seen, done_before = 0, 0.0
     if file.exists():
         state = load_file(file)
-        seen = int(state.pop("crops_seen"))
+        seen, done_before = int(state.pop("crops_seen")), float(state.pop("done_share"))
         student.load_state_dict(state)
     else:
         whiten_patches(student.tower, read_shard(pool, written_shards(pool)[0]).pixels[:256])
     student.to(device).train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        student.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
+    )
     start = saved = time.monotonic()
     losses: list[float] = []
     for shard, places in _batches(pool, schedule.seed + seen):
-        if seen >= schedule.crops or time.monotonic() - start > 60 * schedule.minutes:
+        done = done_before + (time.monotonic() - start) / (60 * schedule.minutes)
+        if done >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = PEAK_RATE * rate_share(seen / schedule.crops)
+            group["lr"] = PEAK_RATE * rate_share(done)
         loss = tower_loss(student, shard, places, device)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -93,9 +95,9 @@ def train_tower(
         losses.append(float(loss.detach()))
         if time.monotonic() - saved > SAVE_EVERY_S:
             saved = time.monotonic()
-            _save(student, seen, file)
-            tell(f"tower: {seen} crops, loss {np.mean(losses[-50:]):.3f}, {seen / schedule.crops:.0%}")
-    _save(student, seen, file)
+            _save(student, seen, done, file)
+            tell(f"tower: {done:.0%}, {seen} crops, loss {np.mean(losses[-100:]):.3f}")
+    _save(student, seen, 1.0, file)
     return student.tower.cpu().eval()
 
 
@@ -140,7 +142,7 @@ def whiten_patches(tower: SiglipVisionModel, pixels: NDArray[np.uint8]) -> None:
 
     From noise, a small ViT spends much of a short training on finding such filters.
     """
-    convolution = cast(nn.Conv2d, tower.embeddings.patch_embedding)
+    convolution = cast("nn.Conv2d", tower.embeddings.patch_embedding)
     side, width = convolution.kernel_size[0], convolution.out_channels
     patches = functional.unfold(normalised(torch.from_numpy(pixels)), side, stride=side)
     rows = patches.transpose(1, 2).flatten(0, 1)
@@ -175,10 +177,11 @@ def _joined(shards: list[Shard]) -> Shard:
     )
 
 
-def _save(student: TowerStudent, seen: int, file: Path) -> None:
+def _save(student: TowerStudent, seen: int, done: float, file: Path) -> None:
     """Weights and progress; AdamW's moments are rebuilt within some hundred steps and not kept."""
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     part = file.with_suffix(".part")
-    save_file({**state, "crops_seen": torch.tensor(seen)}, part)
+    progress = {"crops_seen": torch.tensor(seen), "done_share": torch.tensor(done, dtype=torch.float64)}
+    save_file({**state, **progress}, part)
     part.replace(file)

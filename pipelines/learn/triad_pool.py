@@ -52,7 +52,7 @@ class PooledCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shard:
-    """``pixels`` (crops, px, px, 3) uint8; ``patches`` (crops, grid, grid) and ``labels`` (crops, 5) int16."""
+    """``pixels`` (crops, px, px, 3) uint8; ``patches`` (crops, grid, grid), ``labels`` (crops, 5) int16."""
 
     pixels: NDArray[np.uint8]
     patches: NDArray[np.int16]

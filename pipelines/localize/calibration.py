@@ -35,6 +35,8 @@ class Calibration:
 
     def p_value(self, score: float) -> float:
         """The share of normal frames at least as bad as ``score``, counting the frame itself; in (0, 1]."""
+        if math.isnan(score):  # it would compare as better than every normal frame
+            raise ValueError("a score that is not a number has no p-value")
         at_least = len(self.scores) - bisect_left(self.scores, score)
         return (1 + at_least) / (len(self.scores) + 1)
 
@@ -48,12 +50,12 @@ class Calibration:
         """
         require_enough(normals=len(self.scores), rate=rate)
         allowed = math.floor(rate * (len(self.scores) + 1) + 1e-9)  # frames that may be at least as bad
-        return self.scores[len(self.scores) - allowed]
+        return self.scores[max(0, len(self.scores) - allowed)]
 
 
 def normals_needed(rate: float) -> int:
     """How many calibration frames a false-reject rate needs: 5 % needs 19, 1 % 99, 0.5 % 199."""
-    return math.ceil(1 / rate - 1e-9) - 1
+    return max(1, math.ceil(1 / rate - 1e-9) - 1)
 
 
 def require_enough(*, normals: int, rate: float) -> None:

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration, Qwen2Config, SiglipVisionConfig
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
 
 from pipelines.errors import InputRefused
+from pipelines.triad.questions import TrainedProduct
 
 VIEW_PX, PATCH_PX = 128, 16
 GRID = VIEW_PX // PATCH_PX
@@ -21,14 +26,6 @@ DECODER_WIDTH, DECODER_LAYERS = 160, 4
 BUNDLED = Path(__file__).parents[1] / "weights" / "triad"
 
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainedProduct:
-    """What the weights learned to name for one product: defect and step ids of its knowledge."""
-
-    defects: tuple[str, ...]
-    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +37,12 @@ class TriadModel:
     trained: Mapping[str, TrainedProduct]
     view_px: int
     digest: str
+
+    @property
+    def grid(self) -> int:
+        """The tower's patches per side of a view."""
+        vision = self.network.config.vision_config
+        return int(vision.image_size) // int(vision.patch_size)
 
 
 def tower_config() -> SiglipVisionConfig:
@@ -109,7 +112,9 @@ def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
     files = [folder / name for name in (WEIGHTS, CONFIG, TOKENIZER, MANIFEST)]
     for file in files:
         if not file.is_file():
-            raise InputRefused(f"{file} is missing: a Triad model has {WEIGHTS}, {CONFIG}, {TOKENIZER}, {MANIFEST}")
+            raise InputRefused(
+                f"{file} is missing: a Triad model has {WEIGHTS}, {CONFIG}, {TOKENIZER}, {MANIFEST}"
+            )
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     config = LlavaOnevisionConfig(**orjson.loads((folder / CONFIG).read_bytes()))
     network = LlavaOnevisionForConditionalGeneration(config)
@@ -144,8 +149,3 @@ def _digest(files: list[Path]) -> str:
     for file in files:
         total.update(hashlib.sha256(file.read_bytes()).digest())
     return total.hexdigest()
-
-
-def single_precision() -> torch.dtype:
-    """What all of Triad is computed in: bf16 flips greedy answers with the batch they are in."""
-    return torch.float32

@@ -1,0 +1,1 @@
+"""The knowledge of the simulated products, one YAML file each."""

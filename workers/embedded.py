@@ -1,0 +1,158 @@
+"""Planner, worker and publisher in one process: the whole system on one machine, over one home folder."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, expire_leases, leasing_owners
+from storage.database import reading, transaction
+from workers.claimant import Faults
+from workers.exhaustion import give_up
+from workers.expert import Models
+from workers.folder_log import PARTITION
+from workers.home import home_lock, owner_prefix
+from workers.planner import plan_log
+from workers.publisher import publish_to_file
+from workers.settings import Settings
+from workers.wiring import Stores, claimant, open_stores, works
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+
+_RING_AGAIN_S = 1.0  # a doorbell may be lost, so whoever waits rings again
+
+
+class EmbeddedSystem:
+    """Owns its home folder while open: a second process is refused, and leases of a dead one end at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._owner = stack.enter_context(home_lock(self._settings.home))
+            self.stores: Stores = open_stores(self._settings)
+            stack.callback(self.stores.engine.dispose)
+            self._take_back(others_are_gone=True)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def run_until_done(self, models: Models, progress: Progress = lambda what, done, of: None) -> None:
+        """Plan, inspect, reason and publish until nothing is left.
+
+        Whatever ends it early, the worker hands back what it held before this returns.
+
+        Raises:
+            StageUnavailable: A service stayed away for ``give_up_after_s``; what is left waits for the next run.
+            InputRefused: What a recipe names cannot be had.
+        """
+        # Celery costs 0.2 s, and a run with nothing to do needs none.
+        from workers.embedded_worker import EmbeddedWorker
+        from workers.tasks import make_app, ring
+
+        stopping = threading.Event()
+        worker = claimant(self.stores, owner=self._owner, is_stopping=stopping.is_set)
+        broker_url = self._settings.broker_url.get_secret_value()
+        app = make_app(broker_url, works(self.stores, models, worker))
+        bars = _Bars(progress)
+        rung: list[str] = []
+        rung_at = 0.0
+        with EmbeddedWorker(app) as celery_worker, _set_at_end(stopping):
+            while left := self._left(bars):
+                self._raise_faults(worker.faults, is_alive=celery_worker.is_alive)
+                waiting = _waiting(left)
+                if waiting != rung or time.monotonic() - rung_at >= _RING_AGAIN_S:
+                    self._take_back(others_are_gone=False)
+                    for queue in waiting:
+                        ring(app, queue)
+                    rung, rung_at = waiting, time.monotonic()
+                publish_to_file(self.stores.engine, self.stores.published)
+                time.sleep(self._settings.poll_s)
+        publish_to_file(self.stores.engine, self.stores.published)
+
+    def _left(self, bars: "_Bars") -> dict[BatchKind, Backlog] | None:
+        """Plan what came in; what is not done yet, or None when everything is."""
+        stores, settings = self.stores, self._settings
+        plan_log(
+            stores.engine,
+            stores.log,
+            log_id=stores.log.log.id,
+            frames_per_batch=settings.frames_per_batch,
+            most_planned=settings.most_planned_batches,
+        )
+        with reading(stores.engine) as connection:
+            left = backlog(connection)
+            planned = cursor(connection, run_id=LIVE_RUN, log_id=stores.log.log.id, partition=PARTITION)
+        unplanned = stores.log.end_offset(PARTITION) - planned
+        bars.show(left, unplanned=unplanned)
+        is_done = unplanned == 0 and all(each.planned + each.leased == 0 for each in left.values())
+        return None if is_done else left
+
+    def _take_back(self, *, others_are_gone: bool) -> None:
+        """Batches whose worker died: split, handed on, or given up."""
+        with transaction(self.stores.engine) as connection:
+            ours = owner_prefix(self._settings.home)
+            gone = [owner for owner in leasing_owners(connection) if owner.startswith(ours)]
+            expired = expire_leases(
+                connection,
+                owners_gone=gone if others_are_gone else (),
+                attempt_limit=self._settings.attempt_limit,
+            )
+            for claim in expired.exhausted:
+                give_up(connection, claim, log=self.stores.log, pictures=self.stores.pictures)
+
+    def _raise_faults(self, faults: Faults, *, is_alive: bool) -> None:
+        if faults.fatal is not None:
+            raise faults.fatal
+        if not is_alive:
+            raise RuntimeError("the worker thread has ended")
+        outage, since = faults.unavailable, faults.unavailable_since
+        is_over = since is not None and time.monotonic() - since >= self._settings.give_up_after_s
+        if outage is not None and is_over:
+            raise outage
+
+
+def _waiting(left: dict[BatchKind, Backlog]) -> list[str]:
+    """The queue that has work and nobody at it. Verdicts come first: rationales are never in a hurry."""
+    for kind in (BatchKind.INSPECT, BatchKind.REASON):
+        waiting = left[kind]
+        if waiting.planned + waiting.leased:
+            return [kind.value] if not waiting.leased else []
+    return []
+
+
+@contextmanager
+def _set_at_end(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
+
+
+@dataclass(slots=True)
+class _Bars:
+    """Progress from the ledger's own numbers: right whoever does the work, and after a restart."""
+
+    progress: Progress
+    frames: int = 0  # the most that were ever left
+    reasons: dict[str, int] = field(default_factory=lambda: {"done": 0, "left": 0})
+
+    def show(self, left: dict[BatchKind, Backlog], *, unplanned: int) -> None:
+        frames = left[BatchKind.INSPECT].frames + unplanned
+        self.frames = max(self.frames, frames)
+        if self.frames:
+            self.progress("inspecting frames", self.frames - frames, self.frames)
+        reasons = left[BatchKind.REASON].planned + left[BatchKind.REASON].leased
+        self.reasons["done"] += max(0, self.reasons["left"] - reasons)
+        self.reasons["left"] = reasons
+        if reasons or self.reasons["done"]:
+            self.progress("explaining batches", self.reasons["done"], self.reasons["done"] + reasons)

@@ -1,0 +1,89 @@
+"""What is kept of an inspection: pictures by URI, the verdict's row, and all that the reasoner will need."""
+
+import re
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import PurePath
+
+from console.overlay import evidence, heat_layer, png, thumbnail, webp
+from pipelines.inspection import Inspection, asks_for_rationale, shown_to_reasoner
+from pipelines.verdict import Outcome
+from storage.pictures import PictureStore
+from storage.verdicts import VerdictRow
+from workers.expert import Expert
+from workers.frame_log import Record
+
+
+def keep_payload(record: Record, pictures: PictureStore) -> str | None:
+    """Keep a frame's bytes as they came; ``None`` where there are none."""
+    if record.payload is None:
+        return None
+    suffix = PurePath(record.name).suffix.lower().removeprefix(".")
+    return pictures.put(record.payload, suffix if re.fullmatch("[a-z0-9]{1,8}", suffix) else "bin")
+
+
+def wants_rationale(inspection: Inspection, expert: Expert) -> bool:
+    rule = expert.recipe.reason
+    return rule is not None and asks_for_rationale(inspection, rule)
+
+
+def verdict_row(
+    record: Record, inspection: Inspection, expert: Expert, pictures: PictureStore, received_at: datetime
+) -> VerdictRow:
+    """Put the evidence into the picture store and say in a row where it is.
+
+    Safe to repeat: the store names pictures by content. The bytes of a passed frame are not kept unless it
+    gets a rationale: passes are nearly all frames of a line, and a thumbnail with its map shows them.
+    """
+    frame, verdict, envelope = inspection.frame, inspection.verdict, inspection.frame.envelope
+    asks = wants_rationale(inspection, expert)
+    is_kept = asks or verdict.outcome is not Outcome.PASS
+    heat = heat_layer(evidence(inspection.anomaly, expert.recipe.calibration)) if is_kept else None
+    return VerdictRow(
+        offset=record.offset,
+        line=envelope.line,
+        product=frame.product,
+        event_source=envelope.source,
+        event_id=envelope.id,
+        part=envelope.part,
+        lot=envelope.lot,
+        captured_at=envelope.captured_at,
+        recorded_at=envelope.recorded_at,
+        received_at=received_at,
+        expires_at=envelope.expires_at,
+        sha256=frame.sha256,
+        name=record.name,
+        outcome=verdict.outcome,
+        score=verdict.score,
+        p_value=verdict.p_value,
+        regions=verdict.regions,
+        recipe=verdict.recipe,
+        note=verdict.note,
+        heat_map_uri=None if heat is None else pictures.put(png(heat), "png"),
+        thumbnail_uri=pictures.put(webp(thumbnail(frame.picture)), "webp"),
+        picture_uri=keep_payload(record, pictures) if is_kept else None,
+        reference_id=expert.nearest(frame) if asks else None,
+        case=_case(inspection) | (_shown(inspection, expert, pictures) if asks else {}),
+    )
+
+
+def _case(inspection: Inspection) -> dict[str, object]:
+    """What every row says of its picture, asked about or not."""
+    picture = inspection.frame.picture
+    return {
+        "height_px": picture.height_px,
+        "width_px": picture.width_px,
+        "views": [asdict(view) for view in inspection.views],
+        "is_grey": inspection.verdict.is_grey,
+    }
+
+
+def _shown(inspection: Inspection, expert: Expert, pictures: PictureStore) -> dict[str, object]:
+    """The pictures that the reasoner will be shown.
+
+    Saved as pixels, not as boxes on the payload: the log may drop the frame before its turn comes, and a
+    lossy picture would not be what the fast verdict was about.
+    """
+    shown = shown_to_reasoner(inspection.frame.picture, inspection.views, view_px=expert.view_px)
+    base = pictures.put(png(shown.base), "png")
+    return {"shown": {"base": base, "views": [pictures.put(png(view), "png") for view in shown.views]}}

@@ -1,0 +1,110 @@
+"""The models of this process: loaded when first asked for, once, and kept for all recipes that share them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipelines.errors import InputRefused
+from pipelines.inspection import Inspector
+from pipelines.profiles import profile
+from storage.database import reading
+from workers.products import ReferenceExtractor, load_memory, load_references_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from pipelines.frame import Frame
+    from pipelines.inspection import Inspection
+    from pipelines.localize.encoder import Encoder
+    from pipelines.recipe import Recipe
+    from pipelines.triad.reasoner import TriadReasoner
+    from storage.pictures import PictureStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedExpert:
+    """An `Expert` over an inspector and the references of its recipe."""
+
+    recipe: Recipe
+    view_px: int
+    inspector: Inspector
+    references: ReferenceExtractor | None
+
+    def inspect(self, frames: Sequence[Frame]) -> list[Inspection]:
+        return self.inspector.inspect(frames)
+
+    def nearest(self, frame: Frame) -> str | None:
+        if self.references is None:
+            return None
+        (found,) = self.references.nearest([frame.picture], [frame.sha256])
+        return None if found is None else found.id
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class LoadedModels:
+    """`Models` from weights, the database and the memory store. Any thread may ask."""
+
+    engine: Engine
+    memories: PictureStore
+    device: str
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _encoder: Encoder | None = None
+    _reasoner: TriadReasoner | None = None
+    _experts: dict[str, LoadedExpert] = field(default_factory=dict)
+
+    @property
+    def encoder(self) -> Encoder:
+        with self._lock:
+            if self._encoder is None:
+                from pipelines.localize.encoder import load_encoder
+
+                self._encoder = load_encoder(device=self._torch_device())
+            return self._encoder
+
+    @property
+    def triad(self) -> TriadReasoner:
+        with self._lock:
+            if self._reasoner is None:
+                from pipelines.triad.reasoner import load_triad
+
+                self._reasoner = load_triad(device=self._torch_device())
+            return self._reasoner
+
+    def expert(self, recipe: Recipe) -> LoadedExpert:
+        with self._lock:
+            if recipe.hash not in self._experts:
+                self._experts[recipe.hash] = self._load(recipe)
+            return self._experts[recipe.hash]
+
+    def reasoner(self, recipe: Recipe) -> TriadReasoner:
+        """Raises ``InputRefused`` if the model that the recipe names is not the one we have."""
+        rule = recipe.reason
+        assert rule is not None, f"recipe {recipe.hash} asks for no rationale"
+        if self.triad.digest != rule.model_digest:
+            raise InputRefused(
+                f"product {recipe.product!r} was set up with reasoner {rule.model_digest[:12]} and the weights here "
+                f"are {self.triad.digest[:12]}: add the product again"
+            )
+        return self.triad
+
+    def _load(self, recipe: Recipe) -> LoadedExpert:
+        localizer = load_memory(recipe, memories=self.memories, encoder=self.encoder)
+        with reading(self.engine) as connection:
+            references = load_references_of(recipe, connection=connection, encoder=self.encoder)
+        return LoadedExpert(
+            recipe=recipe,
+            view_px=profile(recipe.profile).view_px,
+            inspector=Inspector(recipe=recipe, localizer=localizer),
+            references=references,
+        )
+
+    def _torch_device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"

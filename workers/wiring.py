@@ -1,0 +1,113 @@
+"""The only place that puts parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.frame import Geometry
+from storage.database import migrate, open_database
+from storage.knowledge import StoredKnowledge
+from storage.pictures import PictureStore
+from workers.claimant import Claimant
+from workers.expert import Models
+from workers.folder_log import FolderLog, open_folder_log
+from workers.inspect_range import InspectDesk
+from workers.reason_range import ReasonDesk
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from workers.loaded_models import LoadedModels
+    from workers.products import ProductShelf
+    from workers.tasks import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stores:
+    """What is kept, opened: the database (migrated), pictures, fitted memories, and the log of files."""
+
+    settings: Settings
+    engine: Engine
+    pictures: PictureStore
+    memories: PictureStore
+    log: FolderLog
+
+    @property
+    def published(self) -> Path:
+        """Where the embedded system publishes: JSON lines, in order per line."""
+        return self.settings.home / "verdicts.jsonl"
+
+    @property
+    def reports(self) -> Path:
+        return self.settings.home / "reports"
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open everything that is kept; makes the home folder and brings the schema up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = open_database(settings.database)
+    migrate(engine)
+    return Stores(
+        settings=settings,
+        engine=engine,
+        pictures=PictureStore(settings.home / "pictures"),
+        memories=PictureStore(settings.home / "memories"),
+        log=open_folder_log(engine),
+    )
+
+
+def load_models(stores: Stores) -> LoadedModels:
+    """Nothing is read yet: each model is loaded by whoever first needs it."""
+    from workers.loaded_models import LoadedModels
+
+    return LoadedModels(engine=stores.engine, memories=stores.memories, device=stores.settings.device)
+
+
+def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
+    """Where products are added; loads the models that they are fitted with."""
+    from workers.products import ProductShelf
+
+    return ProductShelf(
+        engine=stores.engine,
+        pictures=stores.pictures,
+        memories=stores.memories,
+        profile=stores.settings.profile,
+        encoder=models.encoder,
+        reasoner=models.triad,
+    )
+
+
+def claimant(stores: Stores, *, owner: str, is_stopping: Callable[[], bool]) -> Claimant:
+    return Claimant(
+        engine=stores.engine,
+        owner=owner,
+        lease=timedelta(seconds=stores.settings.lease_s),
+        backoff=timedelta(seconds=stores.settings.backoff_s),
+        is_stopping=is_stopping,
+    )
+
+
+def works(stores: Stores, models: Models, worker: Claimant) -> Mapping[str, Work]:
+    """What a ring of each queue sets in motion."""
+    inspecting = InspectDesk(
+        claimant=worker,
+        log=lambda log_id: stores.log,
+        models=models,
+        pictures=stores.pictures,
+        geometry=lambda line: Geometry(),
+        attempt_limit=stores.settings.attempt_limit,
+        most_bytes=stores.settings.reads_mb * 1024 * 1024,
+    )
+    reasoning = ReasonDesk(
+        claimant=worker,
+        models=models,
+        pictures=stores.pictures,
+        knowledge=StoredKnowledge(stores.engine),
+        attempt_limit=stores.settings.attempt_limit,
+    )
+    return {"inspect": inspecting.inspect_next, "reason": reasoning.reason_next}
