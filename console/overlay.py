@@ -18,6 +18,7 @@ Rgb = NDArray[np.uint8]  # (height, width, 3)
 Rgba = NDArray[np.uint8]  # (height, width, 4)
 
 CLEAR_BELOW = 0.5  # half of all normal frames have a worst pixel below this: shown as nothing
+KEPT_SIDE_PX = 384  # of a heat picture: maps are smooth, and there is one for every reject
 MOST_OPACITY = 0.85  # the frame stays visible under the strongest evidence
 _NUMBER_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -52,12 +53,27 @@ def contour_layer(seen: Evidence, *, threshold: float) -> Rgba:
 
 
 def heat_picture(anomaly: AnomalyMap, calibration: Calibration, *, review_p: float) -> bytes:
-    """What is kept of a map for people: heat and the outline of the grey zone, as PNG with opacity."""
-    seen = evidence(anomaly, calibration)
+    """What is kept of a map for people: heat and the outline of the grey zone, as PNG with opacity.
+
+    At most ``KEPT_SIDE_PX`` wide and high, with the frame's proportions; each pixel is the worst of those
+    that it stands for, so a hair-thin defect does not fade.
+    """
+    seen = evidence(_worst_of_each(anomaly, side_px=KEPT_SIDE_PX), calibration)
     layer, outline = heat_layer(seen), contour_layer(seen, threshold=1 - review_p)
     is_outline = outline[:, :, 3] > 0
     layer[is_outline] = outline[is_outline]
     return png(layer)
+
+
+def _worst_of_each(anomaly: AnomalyMap, *, side_px: int) -> AnomalyMap:
+    height, width = anomaly.scores.shape
+    step = -(-max(height, width) // side_px)
+    if step == 1:
+        return anomaly
+    rows, columns = -(-height // step) * step, -(-width // step) * step
+    padded = np.pad(anomaly.scores, ((0, rows - height), (0, columns - width)), mode="edge")
+    blocks = padded.reshape(rows // step, step, columns // step, step)
+    return AnomalyMap(blocks.max(axis=(1, 3)))
 
 
 def overlay(picture: Picture, seen: Evidence, regions: tuple[Region, ...]) -> Rgb:

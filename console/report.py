@@ -11,9 +11,8 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
-from console.report_frame import DetailedFrame, FrameCard, card_of, detail_of
+from console.report_frame import DetailedFrame, FrameCard, FramePixels, card_of, detail_of
 from console.report_values import (
     CountRow,
     Report,
@@ -58,8 +57,8 @@ def render_report(report: Report) -> str:
     template = _environment().get_template("report.html.j2")
     return template.render(
         report=report,
-        style=Markup(style),  # noqa: S704 -- our own file, which the policy names by digest
-        script=Markup(script),  # noqa: S704
+        style=style,
+        script=script,
         policy=_policy(style, script),
         cards=cards,
         details=details,
@@ -76,12 +75,17 @@ def _pictured(
     ordered: Sequence[ReportFrame], knowledge: Mapping[str, str]
 ) -> tuple[list[FrameCard], list[DetailedFrame]]:
     """A card for each frame, and details for the first of them until the page is full."""
-    numbered = list(enumerate(ordered[:MOST_THUMBNAILS], start=1))
-    cards = [card_of(frame, number) for number, frame in numbered]
+    cards: list[FrameCard] = []
+    waiting: list[tuple[ReportFrame, FramePixels]] = []  # decoded, and perhaps shown in full
+    for number, frame in enumerate(ordered[:MOST_THUMBNAILS], start=1):
+        pixels = FramePixels.of(frame)
+        cards.append(card_of(frame, pixels, number))
+        if number <= MOST_DETAILED:
+            waiting.append((frame, pixels))
     room = PAGE_BYTES - sum(card.size for card in cards)
     details: list[DetailedFrame] = []
-    for number, frame in numbered[:MOST_DETAILED]:
-        detail = detail_of(frame, number, knowledge)
+    for number, (frame, pixels) in enumerate(waiting, start=1):
+        detail = detail_of(frame, pixels, number, knowledge)
         room -= detail.size
         if room < 0:
             break

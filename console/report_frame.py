@@ -1,31 +1,32 @@
 """A frame as the report's template draws it: pictures inside the page, numbers and citations in words."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from console.overlay import fitted, jpeg, laid_over, webp
+from console.report_pictures import HEAT_SIDE_PX, PICTURE_SIDE_PX, Image, image, shown_pixels, thumbnail_image
 from console.report_values import ReportFrame
 from pipelines.regions import Region
 from pipelines.verdict import Outcome
 
-PICTURE_SIDE_PX = 640
-THUMBNAIL_SIDE_PX = 120
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FramePixels:
+    """A frame's picture and heat as they are shown: decoded once, for its card and its details."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """A picture inside the page; sides are the embedded picture's own."""
+    picture: NDArray[np.uint8] | None
+    heat: NDArray[np.uint8] | None
 
-    address: str
-    width_px: int
-    height_px: int
+    @classmethod
+    def of(cls, frame: ReportFrame) -> Self:
+        return cls(
+            picture=shown_pixels(frame.picture, side_px=PICTURE_SIDE_PX),
+            heat=shown_pixels(frame.heat, side_px=HEAT_SIDE_PX),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,24 +104,26 @@ class DetailedFrame:
         return 6_000 + sum(len(image.address) for image in images if image)
 
 
-def card_of(frame: ReportFrame, number: int) -> FrameCard:
-    evidence = evidence_words(frame.p_value)
-    return FrameCard(number=number, frame=frame, thumbnail=_thumbnail(frame), evidence=evidence)
+def card_of(frame: ReportFrame, pixels: FramePixels, number: int) -> FrameCard:
+    thumbnail = thumbnail_image(pixels.picture, pixels.heat)
+    return FrameCard(number=number, frame=frame, thumbnail=thumbnail, evidence=evidence_words(frame.p_value))
 
 
-def detail_of(frame: ReportFrame, number: int, knowledge: Mapping[str, str]) -> DetailedFrame:
+def detail_of(
+    frame: ReportFrame, pixels: FramePixels, number: int, knowledge: Mapping[str, str]
+) -> DetailedFrame:
     longest = max(frame.width_px, frame.height_px)
     number_size = max(8, longest // 26)
     boxes = tuple(
         _box(region, index, number_size, frame) for index, region in enumerate(frame.regions, start=1)
     )
-    reference = _image(frame.reference, side_px=PICTURE_SIDE_PX)
+    reference = image(shown_pixels(frame.reference, side_px=PICTURE_SIDE_PX))
     steps, conclusion = _rationale(frame.rationale, knowledge)
     return DetailedFrame(
         number=number,
         frame=frame,
-        picture=_image(frame.picture, side_px=PICTURE_SIDE_PX),
-        heat=_image(frame.heat, side_px=PICTURE_SIDE_PX // 2),
+        picture=image(pixels.picture),
+        heat=image(pixels.heat),
         reference=reference,
         evidence=evidence_words(frame.p_value),
         p_value=number_words(frame.p_value),
@@ -168,55 +171,6 @@ def _box(region: Region, number: int, number_size: int, frame: ReportFrame) -> B
         number_x=min(region.left, frame.width_px - number_size * len(str(number))),
         number_y=round(baseline),
     )
-
-
-def _thumbnail(frame: ReportFrame) -> Image | None:
-    """The frame, small, with its evidence on it."""
-    small, heat = (
-        _pixels(frame.picture, side_px=THUMBNAIL_SIDE_PX),
-        _pixels(frame.heat, side_px=THUMBNAIL_SIDE_PX),
-    )
-    if small is None:
-        return None
-    if heat is not None and heat.shape[2] == 4:
-        layer = cv2.resize(heat, (small.shape[1], small.shape[0]), interpolation=cv2.INTER_AREA)
-        small = laid_over(small[:, :, :3], np.asarray(layer, np.uint8))
-    return _embedded(small, quality=72)
-
-
-def _image(encoded: bytes | None, *, side_px: int) -> Image | None:
-    pixels = _pixels(encoded, side_px=side_px)
-    return None if pixels is None else _embedded(pixels, quality=78)
-
-
-def _embedded(pixels: NDArray[np.uint8], *, quality: int) -> Image:
-    is_opaque = pixels.shape[2] == 3
-    kind, body = (
-        ("jpeg", jpeg(pixels, quality=quality)) if is_opaque else ("webp", webp(pixels, quality=quality))
-    )
-    address = f"data:image/{kind};base64," + base64.b64encode(body).decode()
-    return Image(address=address, width_px=pixels.shape[1], height_px=pixels.shape[0])
-
-
-def _pixels(encoded: bytes | None, *, side_px: int) -> NDArray[np.uint8] | None:
-    """The picture decoded and shrunk, or None where it is missing or cannot be read.
-
-    Pictures are never embedded as they came: that would carry their metadata along, and turn them by EXIF.
-    """
-    if not encoded:
-        return None
-    how = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
-    return None if pixels is None else fitted(_rgb_or_rgba(pixels), side_px=side_px)
-
-
-def _rgb_or_rgba(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """cv2 gives grey, BGR or BGRA in eight or sixteen bits; a page takes eight."""
-    eight = np.asarray(pixels >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)
-    if eight.ndim == 2:
-        return np.asarray(cv2.cvtColor(eight, cv2.COLOR_GRAY2RGB), np.uint8)
-    order = cv2.COLOR_BGRA2RGBA if eight.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(eight, order), np.uint8)
 
 
 def _rationale(

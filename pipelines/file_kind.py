@@ -71,6 +71,7 @@ def _declared_kind(content_type: str | None, name: str | None) -> tuple[FileKind
     """What content type or name call it, and how they put it."""
     if content_type:
         media_type = content_type.partition(";")[0].strip().lower()
+        media_type = {"image/jpg": "image/jpeg"}.get(media_type, media_type)  # wrong, and everywhere
         if media_type not in list(FileKind):
             raise FrameRejected(RejectReason.UNSUPPORTED_FORMAT, f"content type {media_type!r}")
         return FileKind(media_type), f"content type {media_type}"

@@ -45,20 +45,23 @@ class PictureHeader:
 def read_jpeg_header(payload: bytes, admit: Admit) -> PictureHeader:
     """Raises ``FrameRejected``: truncated, unreadable, unsupported, several frames, too much metadata."""
     size: tuple[int, int, int] | None = None
-    metadata, scans, end, is_ended = 0, 0, 0, False
+    metadata, scans, end, is_ended, is_sequential, scanned = 0, 0, 0, False, True, b""
     for code, body, following in _jpeg_segments(payload):
         end, is_ended = following, code == 0xD9
         if code in (0xC0, 0xC1, 0xC2):
-            size = _jpeg_size(body, admit)
+            size, is_sequential = _jpeg_size(body, admit), code != 0xC2
         elif 0xC3 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
             raise unsupported("a lossless, hierarchical or arithmetic JPEG")
         elif code == 0xFE or 0xE0 <= code <= 0xEF:
             metadata = _jpeg_metadata(metadata, code, body)
-        scans += code == 0xDA
+        elif code == 0xDA:
+            scans, scanned = scans + 1, body
     if size is None or not 0 < scans <= MOST_SCANS:
         raise unreadable(f"a JPEG of {scans} scans, {'without' if size is None else 'with'} a size")
     if payload.find(b"\xff\xd8\xff", end) >= 0:
         raise several("another JPEG follows the first")
+    if not is_ended and not (is_sequential and scanned[:1] == bytes([size[2]])):
+        raise truncated("a JPEG of several scans without its end marker may lack whole scans")
     return PictureHeader(
         width_px=size[0], height_px=size[1], samples=size[2], bits=8, decodable=payload, is_ended=is_ended
     )

@@ -5,21 +5,68 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, func, select, text, union_all
+from sqlalchemy import Connection, Row, TextClause, select, text
 
-from storage.schema import (
-    IS_LIVE,
-    LIVE_RUN,
-    AbsenceKind,
-    BatchKind,
-    absence,
-    batch,
-    dead_letter,
-    plan_cursor,
-    verdict,
+from storage.schema import LIVE_RUN, plan_cursor
+
+# ruff: noqa: S608 - the statements below are put together from our own words only
+_MOST_SPANS = 100
+
+_HERE = 'run_id = :run_id AND log_id = :log_id AND "partition" = :partition'
+
+# Everything that covers an offset, as half-open intervals; then the same, cut to what was planned.
+_COVERED = f"""
+WITH covered (kind, a, b) AS (
+    SELECT 'verdict', "offset", "offset" + 1 FROM verdict WHERE {_HERE}
+    UNION ALL
+    SELECT 'dead_letter', "offset", "offset" + 1 FROM dead_letter WHERE {_HERE}
+    UNION ALL
+    SELECT kind, first_offset, end_offset FROM absence WHERE {_HERE}
+    UNION ALL
+    SELECT 'pending', first_offset, end_offset FROM batch
+    WHERE {_HERE} AND kind = 'inspect' AND state IN ('planned', 'leased')
+),
+planned (kind, a, b) AS (
+    SELECT kind, CASE WHEN a < :first THEN :first ELSE a END, CASE WHEN b > :end THEN :end ELSE b END
+    FROM covered WHERE b > :first AND a < :end
+)"""
+
+# From left to right, how far the intervals before this one reach: beyond it begins a hole or what is new,
+# short of it lies a double.
+_REACHED = (
+    "COALESCE(MAX(b) OVER ({window} ORDER BY a, b ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), :first)"
 )
 
-_MOST_SPANS = 100
+_COUNTS = text(
+    f"""{_COVERED},
+    swept AS (SELECT kind, a, b, {_REACHED.format(window="PARTITION BY kind")} AS reached FROM planned)
+    SELECT kind, SUM(b - CASE WHEN a > reached THEN a ELSE reached END) FROM swept
+    WHERE b > reached GROUP BY kind"""
+)
+
+_HOLES = text(
+    f"""{_COVERED},
+    swept AS (SELECT a, b, {_REACHED.format(window="")} AS reached FROM planned)
+    SELECT reached, a FROM swept WHERE a > reached ORDER BY a"""
+)
+
+_LAST = text(f"{_COVERED} SELECT COALESCE(MAX(b), :first) FROM planned")
+
+_DOUBLES = text(
+    f"""{_COVERED},
+    swept AS (SELECT a, b, {_REACHED.format(window="")} AS reached FROM planned)
+    SELECT a, CASE WHEN b < reached THEN b ELSE reached END FROM swept WHERE a < reached ORDER BY a, b"""
+)
+
+_STRAYS = text(
+    f"""{_COVERED},
+    outside (below, above) AS (
+        SELECT CASE WHEN b < :first THEN b ELSE :first END - a, b - CASE WHEN a > :end THEN a ELSE :end END
+        FROM covered WHERE kind <> 'pending'
+    )
+    SELECT COALESCE(SUM(CASE WHEN below > 0 THEN below ELSE 0 END
+                      + CASE WHEN above > 0 THEN above ELSE 0 END), 0) FROM outside"""
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,90 +128,26 @@ def audit(
 
 
 def _audit(connection: Connection, at: Row[Any]) -> PartitionAudit:
-    hole_count, hole_spans = _measure(_holes(connection, at))
-    double_count, double_spans = _measure(_doubles(connection, at))
+    place = {"run_id": at.run_id, "log_id": at.log_id, "partition": at.partition}
+    span = {"first": at.first_offset, "end": at.next_offset}
+    asked = place | span
+    counts = {kind: int(count) for kind, count in connection.execute(_COUNTS, asked)}
+    last = int(connection.execute(_LAST, asked).scalar_one())
+    holes, hole_spans = _measure(chain(_rows(connection, _HOLES, asked), [(last, at.next_offset)]))
+    doubles, double_spans = _measure(_rows(connection, _DOUBLES, asked))
     return PartitionAudit(
-        run_id=at.run_id,
-        log_id=at.log_id,
-        partition=at.partition,
-        first=at.first_offset,
-        end=at.next_offset,
-        verdict=_count(connection, at, [_points(verdict, at)]),
-        dead_letter=_count(connection, at, [_points(dead_letter, at)]),
-        gap=_count(connection, at, [_absences(at, AbsenceKind.GAP)]),
-        lost=_count(connection, at, [_absences(at, AbsenceKind.LOST)]),
-        pending=_count(connection, at, [_pending(at)]),
-        holes=hole_count,
-        doubles=double_count,
-        strays=_strays(connection, at),
+        **asked,
+        **{kind: counts.get(kind, 0) for kind in ("verdict", "dead_letter", "gap", "lost", "pending")},
+        holes=holes,
+        doubles=doubles,
+        strays=int(connection.execute(_STRAYS, asked).scalar_one()),
         hole_spans=hole_spans,
         double_spans=double_spans,
     )
 
 
-def _points(rows: Table, at: Row[Any]) -> Select[Any]:
-    end = rows.c.offset + 1
-    return select(rows.c.offset.label("first"), end.label("end")).where(*_same_place(rows, at))
-
-
-def _spans(rows: Table, at: Row[Any]) -> Select[Any]:
-    columns = (rows.c.first_offset.label("first"), rows.c.end_offset.label("end"))
-    return select(*columns).where(*_same_place(rows, at))
-
-
-def _absences(at: Row[Any], kind: AbsenceKind) -> Select[Any]:
-    return _spans(absence, at).where(absence.c.kind == kind)
-
-
-def _pending(at: Row[Any]) -> Select[Any]:
-    return _spans(batch, at).where(batch.c.kind == BatchKind.INSPECT, IS_LIVE)
-
-
-def _ends(at: Row[Any]) -> list[Select[Any]]:
-    return [_points(verdict, at), _points(dead_letter, at), _spans(absence, at)]
-
-
-def _same_place(rows: Table, at: Row[Any]) -> tuple[ColumnElement[bool], ...]:
-    return rows.c.run_id == at.run_id, rows.c.log_id == at.log_id, rows.c.partition == at.partition
-
-
-def _swept(at: Row[Any], parts: list[Select[Any]]) -> Any:
-    """Intervals in [first_offset, next_offset), ascending, each with how far those before it reach."""
-    every = union_all(*parts).subquery()
-    first = case((every.c.first < at.first_offset, at.first_offset), else_=every.c.first).label("first")
-    end = case((every.c.end > at.next_offset, at.next_offset), else_=every.c.end).label("end")
-    inside = (every.c.end > at.first_offset, every.c.first < at.next_offset)
-    clipped = select(first, end).where(*inside).subquery()
-    before = func.max(clipped.c.end).over(order_by=(clipped.c.first, clipped.c.end), rows=(None, -1))
-    reached = func.coalesce(before, at.first_offset).label("reached")
-    return select(clipped.c.first, clipped.c.end, reached).subquery()
-
-
-def _count(connection: Connection, at: Row[Any], parts: list[Select[Any]]) -> int:
-    """How many distinct offsets the intervals cover: of each, what reaches beyond those before it."""
-    swept = _swept(at, parts)
-    from_ = case((swept.c.first > swept.c.reached, swept.c.first), else_=swept.c.reached)
-    fresh = select(func.coalesce(func.sum(swept.c.end - from_), 0)).where(swept.c.end > swept.c.reached)
-    return int(connection.execute(fresh).scalar_one())
-
-
-def _holes(connection: Connection, at: Row[Any]) -> Iterator[tuple[int, int]]:
-    parts = [*_ends(at), _pending(at)]
-    swept = _swept(at, parts)
-    found = select(swept.c.reached, swept.c.first).where(swept.c.first > swept.c.reached)
-    last = connection.execute(select(func.max(swept.c.end))).scalar_one() or at.first_offset
-    return chain(_rows(connection, found.order_by(swept.c.first)), [(last, at.next_offset)])
-
-
-def _doubles(connection: Connection, at: Row[Any]) -> Iterator[tuple[int, int]]:
-    swept = _swept(at, [*_ends(at), _pending(at)])
-    both = case((swept.c.end < swept.c.reached, swept.c.end), else_=swept.c.reached)
-    found = select(swept.c.first, both).where(swept.c.first < swept.c.reached)
-    return _rows(connection, found.order_by(swept.c.first, swept.c.end))
-
-
-def _rows(connection: Connection, found: Select[Any]) -> Iterator[tuple[int, int]]:
-    for first, end in connection.execute(found.execution_options(yield_per=1000)):
+def _rows(connection: Connection, found: TextClause, asked: dict[str, int]) -> Iterator[tuple[int, int]]:
+    for first, end in connection.execute(found, asked, execution_options={"yield_per": 1000}):
         yield int(first), int(end)
 
 
@@ -182,11 +165,3 @@ def _measure(intervals: Iterable[tuple[int, int]]) -> tuple[int, tuple[Span, ...
             merged.append(Span(first=start, end=end))
         count, reached = count + end - start, end
     return count, tuple(merged)
-
-
-def _strays(connection: Connection, at: Row[Any]) -> int:
-    every = union_all(*_ends(at)).subquery()
-    below = case((every.c.end < at.first_offset, every.c.end), else_=at.first_offset) - every.c.first
-    above = every.c.end - case((every.c.first > at.next_offset, every.c.first), else_=at.next_offset)
-    outside = case((below > 0, below), else_=0) + case((above > 0, above), else_=0)
-    return int(connection.execute(select(func.coalesce(func.sum(outside), 0))).scalar_one())

@@ -9,7 +9,9 @@ from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
 def insert_new(connection: Connection, into: Table, row: Mapping[str, object]) -> bool:
     """Insert unless a unique key is taken; True if the row is new."""
-    return connection.execute(_insert(connection, into).values(row).on_conflict_do_nothing()).rowcount == 1
+    statement = _insert(connection, into).values(row).on_conflict_do_nothing()
+    # Of an INSERT, SQLAlchemy forgets the row count unless told.
+    return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
 def insert_or_update(

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipelines.frame import Frame, Picture
 from pipelines.inspection import Inspection, Inspector
+from pipelines.knowledge import ProductKnowledge
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
 from pipelines.reasoning import Answer, Case
@@ -29,7 +30,9 @@ def fake_recipe(product: str = "plate", *, has_reason: bool = True) -> Recipe:
         decision=Decision(fail_p=0.025, review_p=0.05),
         regions=RegionRule(peak_score=0.37, extent_score=0.3),
         views=ViewRule(view_px=128),
-        reason=ReasonRule(model_digest=REASONER, prompt_version="0", pass_sample_rate=0.0) if has_reason else None,
+        reason=ReasonRule(model_digest=REASONER, prompt_version="0", pass_sample_rate=0.0)
+        if has_reason
+        else None,
     )
 
 
@@ -63,7 +66,11 @@ class FakeReasoner:
     """Says that every frame is defective, in five supported steps."""
 
     digest: str = REASONER
+    prompt_version: str = "0"
     before: Callable[[Sequence[Case]], None] = lambda cases: None
+
+    def knows(self, knowledge: ProductKnowledge) -> bool:
+        return True
 
     def explain(self, cases: Sequence[Case]) -> list[Answer | Exception]:
         self.before(cases)

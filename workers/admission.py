@@ -33,7 +33,9 @@ def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str
     product = record.envelope.product or record.product
     if product is None or product not in recipes:
         known = ", ".join(sorted(recipes)) or "none"
-        raise FrameRejected(RejectReason.UNKNOWN_PRODUCT, f"no recipe for product {product!r}; known: {known}")
+        raise FrameRejected(
+            RejectReason.UNKNOWN_PRODUCT, f"no recipe for product {product!r}; known: {known}"
+        )
     picture = decode_picture(
         record.payload, geometry=geometry(record.envelope.line), envelope=record.envelope, name=record.name
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pipelines.errors import StageUnavailable
+from pipelines.errors import InputRefused, StageUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,15 +17,15 @@ def bisected(
     With k bad items among n, ``work`` is called about 2 k log n times more than without.
 
     Raises:
-        StageUnavailable: No item is to blame, so halving would find nothing.
+        StageUnavailable, InputRefused: No item is to blame, so halving would find nothing.
     """
     if not items:
         return []
     try:
         return list(work(items))
-    except StageUnavailable:
+    except (StageUnavailable, InputRefused):
         raise
-    except Exception as error:  # the process edge: the caller writes a row for it
+    except Exception as error:  # noqa: BLE001 -- the process edge: the caller writes a row for it
         if len(items) == 1:
             return [error]
     half = len(items) // 2

@@ -1,4 +1,4 @@
-"""One process at the ledger: it claims a batch, has it worked on, and sees to it that no claim is forgotten."""
+"""One process at the ledger: it claims a batch and has it worked on, and no claim is forgotten."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ class Claimant:
         return True
 
     def _work(self, claim: Claim, work: Callable[[Claim, Callable[[], None]], None]) -> None:
-        log = _log.bind(batch=claim.batch_id, kind=claim.kind.value, fence=claim.fence, attempt=claim.attempts)
+        log = _log.bind(
+            batch=claim.batch_id, kind=claim.kind.value, fence=claim.fence, attempt=claim.attempts
+        )
         try:
             with heartbeat(lambda: self._renew(claim), every_s=self.lease.total_seconds() / 3) as is_ours:
                 work(claim, lambda: self._checkpoint(is_ours))
@@ -100,7 +102,7 @@ class Claimant:
         except BaseException as error:
             # Not a frame's doing, or it would have been bisected out: a bug of ours, or a refused input.
             self.faults.fatal = error
-            log.error("batch failed", error=repr(error))
+            log.critical("batch failed", error=repr(error))  # whoever waits raises it, with its trace
             self._hand_back(claim, keeps_attempt=False)
             raise
         else:

@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import InputRefused, StageUnavailable
-from workers.commands import auditing, configuration, demonstration, evaluating, inspecting, products, training
+from workers.commands import (
+    auditing,
+    configuration,
+    demonstration,
+    evaluating,
+    inspecting,
+    products,
+    training,
+)
 from workers.commands import verdicts as verdict_commands
 from workers.commands.context import Flags, Interrupted
 from workers.exit_codes import EXIT_REFUSED, EXIT_UNAVAILABLE
@@ -50,11 +58,14 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def triad(
     context: typer.Context,
-    home: Annotated[Path | None, typer.Option(help="Where everything is kept, instead of TRIAD_HOME.")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Where everything is kept, instead of TRIAD_HOME.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colour, as with NO_COLOR set.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
     ] = False,
 ) -> None:
     """Frames in, verdicts out."""

@@ -52,7 +52,7 @@ class EmbeddedSystem:
         Whatever ends it early, the worker hands back what it held before this returns.
 
         Raises:
-            StageUnavailable: A service stayed away for ``give_up_after_s``; what is left waits for the next run.
+            StageUnavailable: A service stayed away for ``give_up_after_s``; the next run goes on from here.
             InputRefused: What a recipe names cannot be had.
         """
         # Celery costs 0.2 s, and a run with nothing to do needs none.

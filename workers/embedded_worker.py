@@ -41,7 +41,7 @@ class EmbeddedWorker:
             without_mingle=True,
             without_gossip=True,
         )
-        self._thread = threading.Thread(target=worker.start, name="worker", daemon=True)
+        self._thread = threading.Thread(target=lambda: self._run(worker), name="worker", daemon=True)
         self._ready = ready
 
     def __enter__(self) -> Self:
@@ -54,9 +54,14 @@ class EmbeddedWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         worker_state.should_stop = 0
-        ring(self._app, QUEUES[0])  # wakes the loop, which otherwise looks up every two seconds
+        for _ in range(2):  # Celery waits for one more message, or two seconds, even when told to stop
+            ring(self._app, QUEUES[0])
         self._thread.join(_STOP_S)
         worker_state.should_stop = None
+
+    def _run(self, worker: WorkController) -> None:
+        self._app.set_current()  # of this thread: Celery looks its tasks up there, not in the worker's app
+        worker.start()
 
     @property
     def is_alive(self) -> bool:

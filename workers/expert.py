@@ -25,7 +25,7 @@ class Expert(Protocol):
         ...
 
     def nearest(self, frame: Frame) -> str | None:
-        """The id of the normal reference most like the frame; ``None`` where the recipe has none but itself."""
+        """The id of the normal reference most like the frame, never itself; ``None`` without any."""
         ...
 
 

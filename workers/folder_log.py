@@ -1,4 +1,4 @@
-"""Files as a log: the manifest gives every version of a file an offset, once, for ever (design, section 11)."""
+"""Files as a log: the manifest gives every version of a file an offset, once, for ever."""
 
 from __future__ import annotations
 
@@ -78,7 +78,11 @@ class FolderLog:
         else:
             position = end
         missing = absences(
-            first=first, position=position, log_start=0, present=(record.offset for record in records), lost=lost
+            first=first,
+            position=position,
+            log_start=0,
+            present=(record.offset for record in records),
+            lost=lost,
         )
         return RangeRead(first=first, position=position, records=tuple(records), absences=missing)
 
@@ -102,8 +106,8 @@ class FolderLog:
 
 
 def open_folder_log(engine: Engine) -> FolderLog:
-    """This machine's log of files. There is one: where files lie says nothing about which line they are from."""
-    # One SQLite file is one machine's. Several machines may share a Postgres, and their paths differ.
+    """This machine's log of files; there is one, wherever files lie."""
+    # A SQLite file is one machine's. Several machines may share a Postgres, and their paths differ.
     host = "" if engine.dialect.name == "sqlite" else socket.gethostname()
     identity = uuid.uuid5(uuid.NAMESPACE_URL, f"triadline:files:{host}")
     with transaction(engine) as connection:
@@ -137,7 +141,7 @@ def _rejected(entry: ManifestEntry, file: Path, reason: RejectReason, detail: st
 
 
 def path_in_manifest(file: Path) -> str:
-    """The file's name as a database can keep it: a name that is no UTF-8 becomes a URI, which loses nothing."""
+    """The file's name as a database can keep it: what is no UTF-8 becomes a URI, which loses nothing."""
     try:
         str(file).encode("utf-8")
     except UnicodeEncodeError:

@@ -32,7 +32,9 @@ def home_lock(home: Path) -> Iterator[str]:
         home.mkdir(parents=True, exist_ok=True)
         file = (home / LOCK_FILE).open("a+")
     except OSError as error:
-        raise InputRefused(f"home folder {home}: {error.strerror}; set TRIAD_HOME to a writable one") from error
+        raise InputRefused(
+            f"home folder {home}: {error.strerror}; set TRIAD_HOME to a writable one"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -93,7 +93,10 @@ class InspectDesk:
         def inspect(some: Sequence[Admitted]) -> list[tuple[VerdictRow, bool]]:
             inspections = expert.inspect([admitted.frame for admitted in some])
             return [
-                (verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at), wants_rationale(inspection, expert))
+                (
+                    verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
+                    wants_rationale(inspection, expert),
+                )
                 for admitted, inspection in zip(some, inspections, strict=True)
             ]
 

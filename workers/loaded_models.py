@@ -86,8 +86,8 @@ class LoadedModels:
         assert rule is not None, f"recipe {recipe.hash} asks for no rationale"
         if self.triad.digest != rule.model_digest:
             raise InputRefused(
-                f"product {recipe.product!r} was set up with reasoner {rule.model_digest[:12]} and the weights here "
-                f"are {self.triad.digest[:12]}: add the product again"
+                f"product {recipe.product!r} was set up with reasoner {rule.model_digest[:12]}, and here is "
+                f"{self.triad.digest[:12]}: add the product again"
             )
         return self.triad
 
@@ -103,8 +103,21 @@ class LoadedModels:
         )
 
     def _torch_device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        import torch
+        return torch_device(self.device)
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+
+def torch_device(wanted: str) -> str:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        InputRefused: A GPU is asked for and there is none.
+    """
+    import torch
+
+    if wanted == "cpu":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda" if wanted == "auto" else wanted
+    if wanted == "auto":
+        return "cpu"
+    raise InputRefused(f"device {wanted!r}: this machine has none; set TRIAD_DEVICE to auto or cpu")

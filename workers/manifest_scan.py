@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.database import reading, transaction
-from storage.manifest import FoundFile, ManifestEntry, append_files, mark_vanished, newest_entries, touch_entry
+from storage.manifest import (
+    FoundFile,
+    ManifestEntry,
+    append_files,
+    mark_vanished,
+    newest_entries,
+    touch_entry,
+)
 from workers.folder_log import FolderLog, file_of, in_pieces, path_in_manifest
-from workers.picture_files import digest_of, find_pictures
+from workers.picture_files import absolute, digest_of, find_pictures
 
 _AT_ONCE = 200  # files hashed before what was found is written down: a broken scan goes on from there
 
@@ -89,7 +96,10 @@ def _is_unchanged(file: FoundFile, known: Mapping[str, ManifestEntry]) -> bool:
 
 
 def _write(
-    log: FolderLog, fresh: Sequence[FoundFile], unchanged: Sequence[FoundFile], known: Mapping[str, ManifestEntry]
+    log: FolderLog,
+    fresh: Sequence[FoundFile],
+    unchanged: Sequence[FoundFile],
+    known: Mapping[str, ManifestEntry],
 ) -> tuple[ManifestEntry, ...]:
     with transaction(log.engine) as connection:
         for file in unchanged:
@@ -102,7 +112,7 @@ def _mark_vanished(
     log: FolderLog, paths: Sequence[Path], known: Mapping[str, ManifestEntry], *, here: set[str]
 ) -> int:
     """Note the files that were under these paths and are gone; one that comes back is a new frame."""
-    tops = tuple(os.path.abspath(path) for path in paths)
+    tops = tuple(absolute(path) for path in paths)
     gone = [
         entry.offset
         for name, entry in known.items()
@@ -114,5 +124,5 @@ def _mark_vanished(
     return len(gone)
 
 
-def _is_under(file: Path, tops: Sequence[str]) -> bool:
+def _is_under(file: Path, tops: Sequence[Path]) -> bool:
     return any(file.is_relative_to(top) for top in tops) and not os.path.lexists(file)

@@ -11,10 +11,11 @@ from pipelines.errors import InputRefused
 
 # A name that promises a picture makes a frame, even of a kind we then reject: whoever put it there meant it
 # to be inspected, and a dead letter says what happened to it.
-PICTURE_SUFFIXES = frozenset(
-    ".apng .arw .avif .bmp .cr2 .dib .dng .eps .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jpe .jpeg .jpg .jxl "
-    ".mpo .nef .pam .pbm .pcx .pgm .png .pnm .ppm .psd .ras .raw .sgi .tga .tif .tiff .webp".split()
+_SUFFIXES = (
+    ".apng .arw .avif .bmp .cr2 .dib .dng .eps .exr .gif .hdr .heic .heif .j2k .jfif .jp2 .jpe .jpeg "
+    ".jpg .jxl .mpo .nef .pam .pbm .pcx .pgm .png .pnm .ppm .psd .ras .raw .sgi .tga .tif .tiff .webp"
 )
+PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -37,7 +38,7 @@ def find_pictures(paths: Sequence[Path]) -> FoundFiles:
     ignored: set[Path] = set()
     closed: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    for path in (Path(os.path.abspath(given)) for given in paths):
+    for path in map(absolute, paths):
         if not path.exists():
             raise InputRefused(f"{path}: no such file or folder")
         for file in _walk(path, seen, closed) if path.is_dir() else (path,):
@@ -47,13 +48,18 @@ def find_pictures(paths: Sequence[Path]) -> FoundFiles:
     )
 
 
+def absolute(path: Path) -> Path:
+    """From the root, without dots; links stay as they were named."""
+    return Path(os.path.normpath(path.absolute()))
+
+
 def _walk(folder: Path, seen: set[tuple[int, int]], closed: list[Path]) -> Iterator[Path]:
     def note_closed(error: OSError) -> None:
         closed.append(Path(os.fsdecode(error.filename)))
 
     for inside, folders, files in os.walk(folder, followlinks=True, onerror=note_closed):
         try:
-            here = os.stat(inside)
+            here = Path(inside).stat()
         except OSError:  # gone since its parent was listed
             continue
         if (here.st_dev, here.st_ino) in seen:  # a link back to where we have been

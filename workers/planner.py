@@ -18,7 +18,13 @@ _log = structlog.get_logger(__name__)
 
 
 def plan_log(
-    engine: Engine, log: FrameLog, *, log_id: int, frames_per_batch: int, most_planned: int, run_id: int = LIVE_RUN
+    engine: Engine,
+    log: FrameLog,
+    *,
+    log_id: int,
+    frames_per_batch: int,
+    most_planned: int,
+    run_id: int = LIVE_RUN,
 ) -> int:
     """Plan what has come in since the last time; gives how many frames that were.
 
@@ -32,7 +38,9 @@ def plan_log(
             place = {"run_id": run_id, "log_id": log_id, "partition": partition}
             first = open_cursor(connection, **place, start=start)
             if end < first:
-                _log.error("log is shorter than what was planned", log=log.identity.id, end=end, planned=first)
+                _log.error(
+                    "log is shorter than what was planned", log=log.identity.id, end=end, planned=first
+                )
                 continue
             waiting = backlog(connection)[BatchKind.INSPECT]
             room = most_planned - waiting.planned - waiting.leased

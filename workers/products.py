@@ -150,7 +150,9 @@ class ProductShelf:
             set_current(connection, product, save_recipe(connection, recipe))
         return recipe
 
-    def _reason_rule(self, product: str, known: ProductKnowledge | None, *, is_provisional: bool) -> ReasonRule:
+    def _reason_rule(
+        self, product: str, known: ProductKnowledge | None, *, is_provisional: bool
+    ) -> ReasonRule:
         """Only a product that the model was trained on lets its answer settle the grey zone."""
         may_amend = not is_provisional and known is not None and self.reasoner.knows(known)
         return ReasonRule(
@@ -246,13 +248,17 @@ class ReferenceExtractor:
             self._nearest(embedding, sha256) for embedding, sha256 in zip(embeddings, sha256s, strict=True)
         ]
 
-    def _nearest(self, embedding: np.ndarray[tuple[int], np.dtype[np.float32]], sha256: str) -> Reference | None:
+    def _nearest(
+        self, embedding: np.ndarray[tuple[int], np.dtype[np.float32]], sha256: str
+    ) -> Reference | None:
         itself = [reference.place for reference in self.references if reference.sha256 == sha256]
         found = self.index.nearest(embedding, k=1, exclude=itself)
         return self.references[found[0].id] if found else None
 
 
-def load_references_of(recipe: Recipe, *, connection: Connection, encoder: Encoder) -> ReferenceExtractor | None:
+def load_references_of(
+    recipe: Recipe, *, connection: Connection, encoder: Encoder
+) -> ReferenceExtractor | None:
     """The references that a recipe names, or None if it names none.
 
     Raises:

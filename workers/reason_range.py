@@ -21,10 +21,10 @@ from storage import outbox
 from storage.batches import BatchKind, Claim, finish
 from storage.database import reading, transaction
 from storage.pictures import PictureStore
+from storage.public_ids import public_id
 from storage.recipes import load_recipe
 from storage.references import get_reference
 from storage.verdict_queries import StoredVerdict, get_verdict
-from storage.public_ids import public_id
 from storage.verdicts import save_amendment
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
@@ -81,9 +81,11 @@ class ReasonDesk:
         """The batch's verdicts with their recipes, those of one recipe together."""
         with reading(self.claimant.engine) as connection:
             ids = (public_id(claim.verdict_batch_id, offset) for offset in claim.offsets)
-            verdicts = [verdict for id in ids if (verdict := get_verdict(connection, id)) is not None]
-            recipes = {hash: load_recipe(connection, hash) for hash in {each.recipe for each in verdicts}}
-        assert len(verdicts) == len(claim.offsets), f"batch {claim.batch_id} asks for verdicts that are not there"
+            verdicts = [verdict for each in ids if (verdict := get_verdict(connection, each)) is not None]
+            recipes = {key: load_recipe(connection, key) for key in {each.recipe for each in verdicts}}
+        assert len(verdicts) == len(claim.offsets), (
+            f"batch {claim.batch_id} asks for verdicts that are not there"
+        )
         asked = [(each, recipe) for each in verdicts if (recipe := recipes[each.recipe]) is not None]
         return sorted(asked, key=lambda pair: (pair[0].recipe, pair[0].offset))
 
@@ -123,11 +125,11 @@ class ReasonDesk:
             views=tuple(pixels_of(self.pictures.get(uri)) for uri in kept["views"]),
         )
 
-    def _reference(self, id: str | None, views: Sequence[View], recipe: Recipe) -> Shown | None:
-        if id is None:
+    def _reference(self, reference_id: str | None, views: Sequence[View], recipe: Recipe) -> Shown | None:
+        if reference_id is None:
             return None
         with reading(self.claimant.engine) as connection:
-            reference = get_reference(connection, id)
+            reference = get_reference(connection, reference_id)
         if reference is None:
             return None
         content = self.pictures.get(reference.picture_uri)
@@ -176,7 +178,7 @@ class ReasonDesk:
 
 
 def amended_outcome(verdict: StoredVerdict, rule: ReasonRule, answer: Answer) -> Outcome | None:
-    """What the A/B answer makes of a stored verdict: only a grey-zone review, and only if the recipe lets it."""
+    """What the A/B answer makes of a verdict: it settles a grey-zone review, if the recipe lets it."""
     is_grey = bool((verdict.case or {}).get("is_grey"))
     if rule.amend is AmendPolicy.NEVER or verdict.fast_outcome is not Outcome.REVIEW or not is_grey:
         return None

@@ -43,7 +43,9 @@ class PageWords:
 def write_run_report(stores: Stores, run: RunOutcome, words: PageWords, file: Path) -> Path:
     """Write the page about these frames; gives its path."""
     recipes = _recipes(stores, {verdict.recipe for verdict in run.verdicts})
-    ordered = sorted(run.verdicts, key=lambda each: (_WORST_FIRST.index(each.outcome), each.p_value, -each.score))
+    ordered = sorted(
+        run.verdicts, key=lambda each: (_WORST_FIRST.index(each.outcome), each.p_value, -each.score)
+    )
     frames = [
         _frame(stores, verdict, recipes[verdict.recipe], words, is_detailed=place < MOST_DETAILED)
         for place, verdict in enumerate(ordered)
@@ -81,7 +83,7 @@ def _count_row(
     line: str, product: str, verdicts: Sequence[StoredVerdict], truths: Mapping[str, Truth], dead: int
 ) -> CountRow:
     outcomes = Counter(each.outcome for each in verdicts)
-    known = [(truths[each.name], each.outcome) for each in verdicts if each.name in truths]
+    known = [(truths[name], each.outcome) for each in verdicts if (name := each.name or "") in truths]
     counts = TruthCounts(
         defective=sum(truth.is_defective for truth, _ in known),
         overkill=sum(not truth.is_defective and outcome is not Outcome.PASS for truth, outcome in known),
@@ -113,7 +115,8 @@ def _frame(
         recipe=verdict.recipe,
         width_px=case.get("width_px", 1),
         height_px=case.get("height_px", 1),
-        picture=_shown(stores, verdict.picture_uri if is_detailed else None) or _kept(stores, verdict.thumbnail_uri),
+        picture=_shown(stores, verdict.picture_uri if is_detailed else None)
+        or _kept(stores, verdict.thumbnail_uri),
         heat=_kept(stores, verdict.heat_map_uri if is_detailed else None),
         regions=verdict.regions,
         views=tuple(View(**view) for view in case.get("views", ())),
@@ -147,11 +150,11 @@ def _shown(stores: Stores, uri: str | None) -> bytes | None:
     return webp(fitted(picture.rgb8(), side_px=_PICTURE_SIDE_PX))
 
 
-def _reference(stores: Stores, id: str | None) -> bytes | None:
-    if id is None:
+def _reference(stores: Stores, reference_id: str | None) -> bytes | None:
+    if reference_id is None:
         return None
     with reading(stores.engine) as connection:
-        reference = get_reference(connection, id)
+        reference = get_reference(connection, reference_id)
     return None if reference is None else _shown(stores, reference.picture_uri)
 
 
@@ -162,8 +165,8 @@ def _dead_letter(each: StoredDeadLetter) -> ReportDeadLetter:
 
 def _recipes(stores: Stores, hashes: set[str]) -> dict[str, Recipe]:
     with reading(stores.engine) as connection:
-        loaded = {hash: load_recipe(connection, hash) for hash in hashes}
-    return {hash: recipe for hash, recipe in loaded.items() if recipe is not None}
+        loaded = {key: load_recipe(connection, key) for key in hashes}
+    return {key: recipe for key, recipe in loaded.items() if recipe is not None}
 
 
 def _knowledge(stores: Stores, recipes: Mapping[str, Recipe]) -> dict[str, str]:

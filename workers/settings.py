@@ -12,7 +12,6 @@ from typing import Literal
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-
 from typing_extensions import override
 
 from pipelines.errors import InputRefused
@@ -123,9 +122,13 @@ def load_settings(
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     variables = _from_environment(os.environ if environment is None else environment)
-    home = Path(str(given.get("home") or variables.get("home") or Settings.model_fields["home"].get_default(
-        call_default_factory=True, validated_data={}
-    ))).expanduser()
+    home = Path(
+        str(
+            given.get("home")
+            or variables.get("home")
+            or Settings.model_fields["home"].get_default(call_default_factory=True, validated_data={})
+        )
+    ).expanduser()
     in_file = _from_file(home / FILE_NAME)
     layers = {Origin.FLAG: given, Origin.ENVIRONMENT: variables, Origin.FILE: in_file}
     merged: dict[str, object] = {}

@@ -32,7 +32,7 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
     if broker_url.startswith("memory:"):
         app.conf.broker_transport_options = {"polling_interval": 0.01}  # the default makes each task wait 1 s
 
-    @app.task(name=TASK_NAME, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery ships no types
+    @app.task(name=TASK_NAME, ignore_result=True, shared=False)  # type: ignore[untyped-decorator]
     def work(queue: str) -> None:
         if works[queue]():
             ring(app, queue)  # more may wait; a ring too many costs one query

@@ -35,7 +35,9 @@ def plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
+) -> None:
     """Aligned columns on stdout; ``right`` names those of numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
@@ -75,5 +77,5 @@ def bars() -> Iterator[Bars]:
 
 
 def counts_line(counts: Mapping[str, int]) -> str:
-    """"3 pass, 1 review": what is zero is not mentioned."""
+    """ "3 pass, 1 review": what is zero is not mentioned."""
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"

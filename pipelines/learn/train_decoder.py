@@ -6,7 +6,7 @@ Tower features are computed once per crop and kept beside the pool.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,13 +24,14 @@ from pipelines.learn.triad_pool import PooledCase, read_shard, written_shards
 from pipelines.reasoning import Case, Shown
 from pipelines.triad.eg_roi_tokens import lay_out, token_count
 from pipelines.triad.findings import UNKNOWN
-from pipelines.triad.model import GRID, normalised, triad_config
+from pipelines.triad.model import GRID, STEM, normalised, triad_config, with_stem
 from pipelines.triad.prompts import PromptForm, prompt
 from pipelines.triad.questions import transcript
 from pipelines.triad.slots import option_ids, words_ids
 from pipelines.triad.spelling import prompt_ids
 
 BATCH = 16
+SORTED_TOGETHER = 8  # batches
 PEAK_RATE, WEIGHT_DECAY = 1.5e-3, 0.05
 VERDICT_WEIGHT = 2.0  # a normal frame's only choice, against five of a defective one's
 NO_VIEWS_SHARE, NO_REFERENCE_SHARE, NAMELESS_SHARE = 0.2, 0.2, 0.1
@@ -156,19 +157,14 @@ def train_decoder(
     start = saved = time.monotonic()
     losses: list[float] = []
     done = done_before
-    order: list[int] = []
+    batches = _batches(book, knowledge, tokenizer, rng)
     while (done := done_before + (time.monotonic() - start) / (60 * schedule.minutes)) < 1:
-        if len(order) < BATCH:
-            order = [int(place) for place in rng.permutation(len(book.cases))]
-        batch = [
-            lesson(book.cases[place], knowledge[book.cases[place].product], tokenizer, rng)
-            for place in (order.pop() for _ in range(BATCH))
-        ]
+        batch = next(batches)
         for group in optimizer.param_groups:
             group["lr"] = PEAK_RATE * rate_share(done)
         loss = decoder_loss(network, batch, book.features)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(taught, 1.0)
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -178,6 +174,24 @@ def train_decoder(
             tell(f"decoder: {done:.0%}, {BATCH * len(losses)} cases, loss {np.mean(losses[-100:]):.3f}")
     _save(network, 1.0, file)
     network.eval()
+
+
+def _batches(
+    book: Textbook,
+    knowledge: Mapping[str, ProductKnowledge],
+    tokenizer: Tokenizer,
+    rng: np.random.Generator,
+) -> Iterator[list[Lesson]]:
+    """Batches without end. Lessons of like length go together, else a fifth of the work is padding."""
+    while True:
+        order = rng.permutation(len(book.cases))
+        for some in np.array_split(order, max(1, len(order) // (BATCH * SORTED_TOGETHER))):
+            cases = [book.cases[int(place)] for place in some]
+            lessons = [lesson(case, knowledge[case.product], tokenizer, rng) for case in cases]
+            lessons.sort(key=lambda one: len(one.ids))
+            starts = range(0, len(lessons), BATCH)
+            for start in rng.permutation(np.array(starts)):
+                yield lessons[int(start) : int(start) + BATCH]
 
 
 def decoder_loss(
@@ -217,6 +231,7 @@ def new_network(
 ) -> LlavaOnevisionForConditionalGeneration:
     torch.manual_seed(seed)
     network = LlavaOnevisionForConditionalGeneration(triad_config(tokenizer))
+    with_stem(network.model.vision_tower, STEM)
     network.model.vision_tower.load_state_dict(tower.state_dict())
     return network
 

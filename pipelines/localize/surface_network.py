@@ -89,7 +89,7 @@ class SurfaceNetwork(nn.Module):
         up = self.fuse8(up + self.across[1](at8))
         up = functional.interpolate(up, scale_factor=2.0, mode="nearest")
         up = self.fuse4(up + self.across[0](at4))
-        pooled = torch.cat([at16.mean((2, 3)), at16.std((2, 3))], 1)
+        pooled = torch.cat([at16.mean((2, 3)), (at16.var((2, 3), correction=0) + 1e-6).sqrt()], 1)
         return SurfaceFeatures(
             patches=functional.normalize(self.to_patches(up), dim=1),
             defect_logit=self.to_defect(up),

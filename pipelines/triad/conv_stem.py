@@ -18,6 +18,7 @@ class ConvStem(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
+        self.channels = tuple(channels)
         layers: list[nn.Module] = []
         for before, after in pairwise((3, *channels)):
             convolution = nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False)

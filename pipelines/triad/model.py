@@ -1,7 +1,7 @@
 """The small Triad's network: stock LLaVA-OneVision classes in a small configuration, and its files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,21 @@ from transformers import (
     LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
     SiglipVisionConfig,
+    SiglipVisionModel,
 )
 
 from pipelines.errors import InputRefused
+from pipelines.triad.conv_stem import ConvStem
 from pipelines.triad.questions import TrainedProduct
 
 VIEW_PX, PATCH_PX = 128, 16
 GRID = VIEW_PX // PATCH_PX
-TOWER_WIDTH, TOWER_LAYERS = 160, 5
-DECODER_WIDTH, DECODER_LAYERS = 160, 4
+TOWER_WIDTH, TOWER_LAYERS = 160, 3
+STEM = (24, 48, 96, 160)
+DECODER_WIDTH, DECODER_LAYERS = 128, 3
 BUNDLED = Path(__file__).parents[1] / "weights" / "triad"
+
+DATA = "simulated lines only (pipelines/learn/simulator.py, seeds below 1,000,000)"
 
 WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
 
@@ -55,6 +60,17 @@ def tower_config() -> SiglipVisionConfig:
         patch_size=PATCH_PX,
         vision_use_head=False,
     )
+
+
+def with_stem(tower: SiglipVisionModel, channels: Sequence[int]) -> SiglipVisionModel:
+    """Put a convolution stem in place of the patch embedding; no channels leave the tower stock."""
+    if channels:
+        tower.embeddings.patch_embedding = ConvStem(channels, tower.config.hidden_size)
+    return tower
+
+
+def new_tower() -> SiglipVisionModel:
+    return with_stem(SiglipVisionModel(tower_config()), STEM)
 
 
 def triad_config(tokenizer: Tokenizer) -> LlavaOnevisionConfig:
@@ -97,14 +113,15 @@ def save_triad(
 ) -> None:
     """Write weights in half precision (they are computed with in single), and what belongs to them."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    state = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
     del state["lm_head.weight"]  # tied to the embeddings
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(network.config.to_json_string(use_diff=True), encoding="utf-8")
     tokenizer.save(str(folder / TOKENIZER))
     products = {name: {"defects": one.defects, "steps": one.steps} for name, one in trained.items()}
+    body = {"data": DATA, "stem": stem_of(network), "trained": products}
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
-    (folder / MANIFEST).write_bytes(orjson.dumps({"trained": products}, option=options))
+    (folder / MANIFEST).write_bytes(orjson.dumps(body, option=options))
 
 
 def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
@@ -117,15 +134,16 @@ def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
             )
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     config = LlavaOnevisionConfig(**orjson.loads((folder / CONFIG).read_bytes()))
+    manifest = orjson.loads((folder / MANIFEST).read_bytes())
     network = LlavaOnevisionForConditionalGeneration(config)
+    with_stem(network.model.vision_tower, manifest["stem"])
     try:
         _load(network, folder / WEIGHTS)
     except (RuntimeError, KeyError) as error:
         raise InputRefused(f"{folder / WEIGHTS}: not weights for {CONFIG} beside it ({error})") from error
-    products = orjson.loads((folder / MANIFEST).read_bytes())["trained"]
     trained = {
         name: TrainedProduct(defects=tuple(one["defects"]), steps=tuple(one["steps"]))
-        for name, one in products.items()
+        for name, one in manifest["trained"].items()
     }
     return TriadModel(
         network=network.to(device).eval(),
@@ -136,8 +154,19 @@ def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
     )
 
 
+def stem_of(network: LlavaOnevisionForConditionalGeneration) -> list[int]:
+    """The channels of the tower's convolution stem; empty for a stock patch embedding."""
+    stem = network.model.vision_tower.embeddings.patch_embedding
+    return list(stem.channels) if isinstance(stem, ConvStem) else []
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor
+
+
 def _load(network: LlavaOnevisionForConditionalGeneration, file: Path) -> None:
-    state = {name: tensor.float() for name, tensor in load_file(file).items()}
+    stored = load_file(file)
+    state = {name: one.float() if one.is_floating_point() else one for name, one in stored.items()}
     missing, unknown = network.load_state_dict(state, strict=False)
     if set(missing) - {"lm_head.weight"} or unknown:
         raise KeyError(f"missing {missing}, unknown {unknown}")

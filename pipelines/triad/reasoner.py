@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import AnswerRejected, StageUnavailable
-from pipelines.knowledge import Defect
+from pipelines.knowledge import Defect, ProductKnowledge
 from pipelines.reasoning import Answer, Case, Shown
 from pipelines.triad.eg_roi_tokens import lay_out, token_count, tower_tokens
 from pipelines.triad.findings import NORMAL, SHAPES, TONES, UNKNOWN, Findings
 from pipelines.triad.model import BUNDLED, TriadModel, normalised, read_triad
-from pipelines.triad.prompts import PromptForm, prompt
+from pipelines.triad.prompts import PROMPT_VERSION, PromptForm, prompt
 from pipelines.triad.questions import (
     DEFECT_LEAD,
     DEFECTIVE,
@@ -47,11 +47,21 @@ class TriadReasoner:
         self._model = model
         self._form = form
         self.digest = model.digest
+        self.prompt_version = f"{PROMPT_VERSION}-{form.value}"
 
     @property
     def view_px(self) -> int:
         """The side of the views that cases must bring."""
         return self._model.view_px
+
+    def knows(self, knowledge: ProductKnowledge) -> bool:
+        """Whether every defect and step of this knowledge was trained on, under this product's name."""
+        trained = self._model.trained.get(knowledge.product)
+        return (
+            trained is not None
+            and {defect.id for defect in knowledge.defects} <= set(trained.defects)
+            and {step.id for step in knowledge.steps} <= set(trained.steps)
+        )
 
     def explain(self, cases: Sequence[Case]) -> list[Answer | Exception]:
         """One answer per case, in order; a case whose answer cannot stand gives an ``AnswerRejected``.

@@ -169,6 +169,15 @@ def test_a_digest_does_not_vouch_for_pixels_that_are_missing(lost: int) -> None:
     assert reason(cut, envelope=declared(cut)) is RejectReason.TRUNCATED
 
 
+def test_a_progressive_jpeg_without_its_end_may_lack_whole_scans() -> None:
+    whole = encoded(SURFACE, "JPEG", progressive=True)
+    at_a_scan = whole[: whole.rindex(b"\xff\xda")]
+    at_a_table = whole[: whole.rindex(b"\xff\xc4")]
+
+    for cut in (whole[:-2], at_a_scan, at_a_table):
+        assert reason(cut, envelope=declared(cut)) is RejectReason.TRUNCATED
+
+
 def test_a_flipped_bit_is_told_by_the_digest_alone() -> None:
     whole = encoded(SURFACE, "JPEG")
     damaged = bytearray(whole)
@@ -252,6 +261,7 @@ def test_bytes_must_be_what_content_type_or_name_say() -> None:
     assert reason(eps, name="a.jpg") is RejectReason.UNSUPPORTED_FORMAT
     assert reason(png, envelope=declared(content_type="image/gif")) is RejectReason.UNSUPPORTED_FORMAT
     assert read(png, envelope=declared(content_type="Image/PNG; charset=binary")).width_px == 64
+    assert read(encoded(GREY, "JPEG"), envelope=declared(content_type="image/jpg")).width_px == 64
     assert decode_picture(
         png, geometry=ANY, envelope=declared(content_type="image/png"), name="a.jpg"
     ).width_px

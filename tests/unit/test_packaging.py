@@ -1,4 +1,4 @@
-"""What is installed: every library is declared and pinned, and only who sees or reasons loads the heavy ones."""
+"""What is installed: every library is declared and pinned, and heavy ones load only where needed."""
 
 import ast
 import re
@@ -83,7 +83,8 @@ def test_who_plans_stores_or_shows_starts_without_models(module: str) -> None:
             f"{package}.{file.stem}" for file in (ROOT / package).glob("*.py") if file.stem != "__init__"
         ]
         assert names
-    program = f"import sys\nfor name in {names!r}: __import__(name)\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    imports = "".join(f"import {name}\n" for name in names)
+    program = f"{imports}import sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -101,3 +101,15 @@ def test_noise_below_the_area_is_left_out() -> None:
 def test_a_rule_cannot_ask_a_region_to_be_better_than_its_surroundings() -> None:
     with pytest.raises(ValueError, match="must not exceed"):
         RegionRule(peak_score=1, extent_score=2)
+
+
+def test_a_worse_region_inside_the_box_of_another_lends_it_no_peak() -> None:
+    scores = np.zeros((12, 12), np.float32)
+    scores[1:11, 1] = scores[10, 1:11] = 0.8  # an L around
+    scores[3:5, 6:8] = 1
+    rule = RegionRule(peak_score=0.8, extent_score=0.5)
+
+    assert [(region.peak, region.left) for region in find_regions(AnomalyMap(scores), rule, CALIBRATION)] == [
+        (1, 6),
+        (pytest.approx(0.8), 1),
+    ]

@@ -296,6 +296,18 @@ def test_a_heat_picture_has_the_frames_size_and_an_alpha_channel() -> None:
     assert decoded.shape == (40, 60, 4)
 
 
+def test_a_hair_thin_defect_is_still_seen_in_the_heat_picture_of_a_large_frame() -> None:
+    scores = np.zeros((2000, 3001), np.float32)
+    scores[:, 1234] = 1000
+    encoded = heat_picture(AnomalyMap(scores), CALIBRATION, review_p=0.005)
+    decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
+    assert max(decoded.shape[:2]) <= 384
+    assert decoded.shape[1] / decoded.shape[0] == pytest.approx(3001 / 2000, rel=0.01)
+    assert decoded[100, :, 3].max() > 200
+    assert np.count_nonzero(decoded[100, :, 3]) < 10
+
+
 def test_an_overlay_marks_its_regions_and_leaves_the_frame_alone() -> None:
     picture = Picture(pixels=np.full((40, 60), 90, np.uint8))
     box = Region(left=20, top=20, right=30, bottom=30, peak=1, p_value=0.01, area_px=1)

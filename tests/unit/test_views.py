@@ -171,7 +171,8 @@ def test_a_map_of_countless_spots_is_answered_soon() -> None:
     views = eg_roi_views(AnomalyMap(scores), ViewRule())
 
     assert time.perf_counter() - started < 5  # 110,000 contours; without a bound it takes minutes
-    assert (views[0].left, views[0].peak) == (1501 - 31, 1)
+    assert views[0].peak == 1
+    assert views[0].left <= 1501 < views[0].right
 
 
 def ramp(height: int, width: int, top: int) -> NDArray[np.uint16]:

@@ -40,5 +40,7 @@ def audit(
     for each in partitions:
         for what, spans in (("hole", each.hole_spans), ("double", each.double_spans)):
             for span in spans:
-                say(f"{what}: log {each.log_id} partition {each.partition} offsets {span.first} to {span.end}")
+                say(
+                    f"{what}: log {each.log_id} partition {each.partition} offsets {span.first} to {span.end}"
+                )
     raise typer.Exit(EXIT_AUDIT_FAILED)

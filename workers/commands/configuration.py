@@ -24,7 +24,7 @@ def show(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show settings with their origin; flags win over the environment, that over triad.toml, that over defaults.
+    """Show settings and their origin: flags win over TRIAD_* variables, these over triad.toml.
 
     Example: triad config show --effective
     """

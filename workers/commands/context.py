@@ -10,7 +10,7 @@ from workers.settings import Loaded, load_settings
 
 
 class Interrupted(BaseException):
-    """A person or a supervisor asked this process to end. Not an error, and no ``except Exception`` keeps it."""
+    """Somebody asked this process to end. Not an error: ``except Exception`` lets it through."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

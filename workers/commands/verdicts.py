@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -10,7 +11,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 
 from pipelines.errors import InputRefused
-from pipelines.verdict import Outcome
 from workers.commands.context import loaded_settings
 from workers.terminal import print_items, print_json, print_table, say
 
@@ -22,7 +22,19 @@ app = typer.Typer(help="Stored verdicts.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Product = Annotated[str | None, typer.Option(help="Only this product.")]
 Line = Annotated[str | None, typer.Option(help="Only this line.")]
-Outcomes = Annotated[list[Outcome] | None, typer.Option("--outcome", help="Only this outcome; may be repeated.")]
+
+
+class OutcomeName(StrEnum):
+    """`Outcome`, whose own module brings the imaging libraries: `--help` does not wait for them."""
+
+    PASS = "pass"  # noqa: S105 -- an outcome, not a password
+    FAIL = "fail"
+    REVIEW = "review"
+
+
+Outcomes = Annotated[
+    list[OutcomeName] | None, typer.Option("--outcome", help="Only this outcome; may be repeated.")
+]
 Since = Annotated[datetime | None, typer.Option(help="Planned at this time or later; UTC.")]
 Until = Annotated[datetime | None, typer.Option(help="Planned before this time; UTC.")]
 Run = Annotated[int, typer.Option(help="0 is the live run; others are replays.")]
@@ -67,7 +79,9 @@ def list_(
 @app.command("show")
 def show(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(help="The verdict's id, as `triad verdicts list` shows it.")],
+    verdict_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The verdict's id, as `triad verdicts list` shows it.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show one verdict with its evidence and its rationale.
@@ -82,9 +96,9 @@ def show(
 
     stores = open_stores(loaded_settings(context).settings)
     with reading(stores.engine) as connection:
-        verdict = get_verdict(connection, id)
+        verdict = get_verdict(connection, verdict_id)
     if verdict is None:
-        raise InputRefused(f"verdict {id!r}: there is none; `triad verdicts list` shows ids")
+        raise InputRefused(f"verdict {verdict_id!r}: there is none; `triad verdicts list` shows ids")
     if as_json:
         print_json(verdict_item(verdict))
         return
@@ -96,7 +110,9 @@ def show(
 def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="Where to: a name that ends in .json, .csv or .parquet.")],
-    format_: Annotated[str | None, typer.Option("--format", help="json, csv or parquet, whatever the name.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="json, csv or parquet, whatever the name.")
+    ] = None,
     product: Product = None,
     line: Line = None,
     outcome: Outcomes = None,
@@ -128,11 +144,12 @@ def export(
 def _filter(
     product: str | None,
     line: str | None,
-    outcomes: list[Outcome] | None,
+    outcomes: list[OutcomeName] | None,
     since: datetime | None,
     until: datetime | None,
     run: int,
 ) -> VerdictFilter:
+    from pipelines.verdict import Outcome
     from storage.verdict_queries import VerdictFilter
 
     utc = ZoneInfo("UTC")
@@ -140,7 +157,7 @@ def _filter(
         run_id=run,
         product=product,
         line=line,
-        outcomes=tuple(outcomes or ()),
+        outcomes=tuple(Outcome(name.value) for name in outcomes or ()),
         since=since.replace(tzinfo=utc) if since else None,
         until=until.replace(tzinfo=utc) if until else None,
     )

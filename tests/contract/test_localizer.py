@@ -1,0 +1,108 @@
+"""What every Localizer keeps, run over each one we have."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pipelines.errors import FrameRejected
+from pipelines.frame import Picture
+from pipelines.localize.encoder import load_encoder
+from pipelines.localize.localizer import Localizer
+from pipelines.localize.patch_memory import PatchMemory
+
+
+def surface(seed: int, height: int = 96, width: int = 128, *, is_rgb: bool = False) -> Picture:
+    """A normal picture: fine horizontal grain."""
+    rng = np.random.default_rng(seed)
+    grain = rng.normal(0, 9, (height, width + 8)).cumsum(1)
+    grain = grain[:, 8:] - grain[:, :-8]
+    pixels = np.clip(128 + grain * 0.6, 0, 255).astype(np.uint8)
+    return Picture(pixels=np.repeat(pixels[:, :, None], 3, 2) if is_rgb else pixels)
+
+
+def with_defect(picture: Picture) -> Picture:
+    """The same picture with a dark spot of 12 px at row 40, column 60."""
+    pixels = picture.pixels.copy()
+    pixels[40:52, 60:72] = 10
+    return Picture(pixels=pixels)
+
+
+def fitted_patch_memory() -> Localizer:
+    return PatchMemory.fit([surface(k) for k in range(4)], encoder=load_encoder(), size=400)
+
+
+@pytest.fixture(scope="module", params=[fitted_patch_memory])
+def localizer(request: pytest.FixtureRequest) -> Localizer:
+    make: Callable[[], Localizer] = request.param
+    return make()
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 131), (33, 250), (16, 16)])
+def test_the_map_lies_on_the_frames_own_grid(localizer: Localizer, height: int, width: int) -> None:
+    (found,) = localizer.localize([surface(9, height, width)])
+    assert found.scores.shape == (height, width)
+
+
+def test_the_same_picture_twice_gives_the_same_bytes(localizer: Localizer) -> None:
+    first, second = (localizer.localize([surface(9)])[0].scores for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_the_other_pictures_of_a_call_change_nothing(localizer: Localizer) -> None:
+    pictures = [surface(9), surface(10, 64, 64), with_defect(surface(11)), surface(12)]
+    together = localizer.localize(pictures)
+    for picture, found in zip(pictures, together, strict=True):
+        (alone,) = localizer.localize([picture])
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-4)
+
+
+def test_no_pictures_give_no_maps(localizer: Localizer) -> None:
+    assert localizer.localize([]) == []
+
+
+def test_a_defect_scores_above_every_normal_picture_and_where_it_is(localizer: Localizer) -> None:
+    normal = max(found.frame_score for found in localizer.localize([surface(k) for k in range(20, 26)]))
+    (found,) = localizer.localize([with_defect(surface(27))])
+    row, column = np.unravel_index(found.scores.argmax(), found.scores.shape)
+    assert found.frame_score > normal
+    assert 32 <= row < 60
+    assert 52 <= column < 80
+
+
+def test_grey_and_the_same_grey_as_rgb_give_the_same_map(localizer: Localizer) -> None:
+    grey, rgb = localizer.localize([surface(9), surface(9, is_rgb=True)])
+    np.testing.assert_allclose(grey.scores, rgb.scores, atol=1e-4)
+
+
+def test_eight_and_sixteen_bits_of_one_picture_give_the_same_map(localizer: Localizer) -> None:
+    shallow = surface(9)
+    deep = Picture(pixels=shallow.pixels.astype(np.uint16) * 257, bit_depth=16)
+    first, second = localizer.localize([shallow, deep])
+    np.testing.assert_allclose(first.scores, second.scores, atol=1e-4)
+
+
+def test_a_darker_exposure_of_a_normal_picture_stays_below_a_defect(localizer: Localizer) -> None:
+    darker = Picture(pixels=(surface(9).pixels * 0.6).astype(np.uint8))
+    dark, flawed = localizer.localize([darker, with_defect(surface(9))])
+    assert dark.frame_score < flawed.frame_score
+
+
+def test_a_picture_smaller_than_one_patch_is_rejected(localizer: Localizer) -> None:
+    with pytest.raises(FrameRejected, match="geometry_mismatch"):
+        localizer.localize([surface(9), surface(9, 96, 8)])
+
+
+def test_lines_the_camera_did_not_deliver_are_not_scored(localizer: Localizer) -> None:
+    pixels = surface(9).pixels.copy()
+    pixels[64:] = 0
+    (cut,) = localizer.localize([Picture(pixels=pixels, valid_lines=64)])
+    (short,) = localizer.localize([Picture(pixels=pixels[:64])])
+    assert cut.scores.shape == pixels.shape
+    assert not cut.scores[64:].any()
+    np.testing.assert_allclose(cut.scores[:64], short.scores, atol=1e-4)
+
+
+def test_the_digest_is_a_sha256(localizer: Localizer) -> None:
+    assert len(localizer.digest) == 64
+    assert set(localizer.digest) <= set("0123456789abcdef")

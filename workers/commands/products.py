@@ -1,0 +1,109 @@
+"""``triad products``: which products can be inspected, and how a new one is started."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import InputRefused
+from workers.commands.context import loaded_settings
+from workers.terminal import bars, print_items, print_json, print_table, say
+
+app = typer.Typer(help="Products and how each is inspected.", no_args_is_help=True)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # it becomes part of ids that use @, # and /
+
+
+@app.command("add")
+def add(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(help="The product's name: letters, digits, dots, dashes, underscores.")
+    ],
+    normal: Annotated[list[Path], typer.Option(help="A folder of normal frames; may be repeated.")],
+    knowledge: Annotated[Path | None, typer.Option(help="What the plant knows of it: a YAML file.")] = None,
+    false_reject_rate: Annotated[
+        float | None, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Learn a product from normal frames; adding it again replaces how it is inspected from then on.
+
+    Example: triad products add bracket --normal good/ --false-reject-rate 0.01
+    """
+    from workers.embedded import EmbeddedSystem
+    from workers.wiring import load_models, product_shelf
+
+    require_product_name(name)
+    with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
+        shelf = product_shelf(system.stores, load_models(system.stores))
+        added = shelf.add(
+            name,
+            normal=normal,
+            knowledge=knowledge,
+            false_reject_rate=false_reject_rate,
+            progress=progress,
+        )
+    for line in added.unreadable:
+        say(f"not used: {line}")
+    if as_json:
+        body = {"product": name, "recipe": added.recipe.hash, "frames": added.frames, "notes": added.notes}
+        print_json(body | {"unreadable": added.unreadable})
+        return
+    for note in added.notes:
+        say(note)
+    say(f"product {name} is ready: triad inspect FOLDER --product {name}")
+
+
+@app.command("list")
+def list_(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List products with the recipe that each is inspected by now.
+
+    Example: triad products list
+    """
+    from storage.database import reading
+    from storage.recipes import current_recipes, load_recipe
+    from workers.wiring import open_stores
+
+    stores = open_stores(loaded_settings(context).settings)
+    with reading(stores.engine) as connection:
+        current = sorted(current_recipes(connection).items())
+        recipes = [recipe for _, key in current if (recipe := load_recipe(connection, key)) is not None]
+    items = [
+        {
+            "product": recipe.product,
+            "recipe": recipe.hash,
+            "profile": recipe.profile,
+            "calibration_frames": len(recipe.calibration.scores),
+            "false_reject_rate": None if recipe.decision.is_provisional else recipe.decision.review_p,
+            "knowledge_revision": recipe.knowledge_revision,
+        }
+        for recipe in recipes
+    ]
+    if as_json:
+        print_items(items)
+        return
+    columns = ("product", "recipe", "calibration frames", "false-reject rate", "knowledge")
+    rows = [
+        (
+            item["product"],
+            str(item["recipe"])[:12],
+            item["calibration_frames"],
+            "provisional" if item["false_reject_rate"] is None else item["false_reject_rate"],
+            item["knowledge_revision"],
+        )
+        for item in items
+    ]
+    print_table(columns, rows, right=columns[2:])
+
+
+def require_product_name(name: str) -> None:
+    """Raises ``InputRefused`` for a name that could not stand in an id or a path."""
+    if not _NAME.fullmatch(name):
+        raise InputRefused(
+            f"product name {name!r}: use at most 64 letters, digits, dots, dashes and underscores, "
+            "beginning with a letter or digit"
+        )

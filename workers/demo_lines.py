@@ -1,0 +1,118 @@
+"""The demo's lines: simulated normal frames to learn from, frames to inspect, and the truth about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from console.report_values import Truth
+from storage.database import reading
+from storage.recipes import current_recipes
+from workers.wiring import Stores, product_shelf
+
+if TYPE_CHECKING:
+    from pipelines.learn.simulator import SimulatedFrame, SimulatedLine
+    from workers.loaded_models import LoadedModels
+
+Progress = Callable[[str, int, int], None]
+
+DEFECT_SHARE = 0.25
+_NORMALS_APART = 100_000  # normal frames come from seeds this far behind those that are inspected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoLine:
+    """One line's frames as files; ``truths`` is by the name that their verdicts will have."""
+
+    product: str
+    frames: tuple[Path, ...]
+    truths: Mapping[str, Truth]
+
+
+def prepare_lines(
+    stores: Stores, models: LoadedModels, *, frames: int, normals: int, progress: Progress
+) -> list[DemoLine]:
+    """Draw what is not there yet and learn products that are not known yet; a second time does nothing."""
+    from pipelines.learn.simulator import simulated_lines
+
+    lines = simulated_lines()
+    drawn: list[DemoLine] = []
+    for line in lines.values():
+        folder = stores.settings.home / "demo" / line.product
+
+        def drawing(done: int, product: str = line.product, before: int = len(drawn)) -> None:
+            progress("drawing frames", before * frames + done, len(lines) * frames)
+
+        drawn.append(_draw_frames(line, folder, frames, drawing))
+    with reading(stores.engine) as connection:
+        known = current_recipes(connection)
+    missing = [line for line in lines.values() if line.product not in known]
+    for done, line in enumerate(missing):
+        progress("learning products", done, len(missing))
+        _learn(stores, models, line, stores.settings.home / "demo" / line.product / "normal", normals)
+        progress("learning products", done + 1, len(missing))
+    return drawn
+
+
+def _learn(stores: Stores, models: LoadedModels, line: SimulatedLine, folder: Path, normals: int) -> None:
+    from pipelines.learn.simulator import DEMO_SEED
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(DEMO_SEED + _NORMALS_APART, DEMO_SEED + _NORMALS_APART + normals):
+        file = folder / f"{seed}.png"
+        if not file.exists():
+            _write_whole(file, _as_png(line.frame(seed)))
+    knowledge = resources.files("pipelines.learn").joinpath("knowledge", f"{line.product}.yaml")
+    with resources.as_file(knowledge) as file:
+        product_shelf(stores, models).add(line.product, normal=[folder], knowledge=file)
+
+
+def _draw_frames(line: SimulatedLine, folder: Path, frames: int, progress: Callable[[int], None]) -> DemoLine:
+    """Frames of consecutive seeds. The truth is written after them: half a drawing is drawn again."""
+    from pipelines.learn.simulator import DEMO_SEED, mixed_run
+
+    files = tuple(folder / "frames" / f"{seed}.png" for seed in range(DEMO_SEED, DEMO_SEED + frames))
+    truth_file = folder / "truth.json"
+    kept = orjson.loads(truth_file.read_bytes()) if truth_file.exists() else {}
+    if not all(file.name in kept and file.exists() for file in files):
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+        run = mixed_run(line, first_seed=DEMO_SEED, frames=frames, defect_share=DEFECT_SHARE)
+        for done, (file, frame) in enumerate(zip(files, run, strict=True), start=1):
+            _write_whole(file, _as_png(frame))
+            kept[file.name] = _truth(frame)
+            progress(done)
+        _write_whole(truth_file, orjson.dumps(kept))
+    truths = {str(file): Truth(**kept[file.name]) for file in files}
+    return DemoLine(product=line.product, frames=files, truths=truths)
+
+
+def _truth(frame: SimulatedFrame) -> dict[str, object]:
+    first = frame.marks[0] if frame.marks else None
+    return {
+        "is_defective": first is not None,
+        "defect": first.defect if first else None,
+        "process_step": first.step if first else None,
+    }
+
+
+def _as_png(frame: SimulatedFrame) -> bytes:
+    import cv2
+
+    pixels = frame.pixels if frame.pixels.ndim == 2 else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
+    is_done, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert is_done
+    return encoded.tobytes()
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Whole or not at all; the same content again leaves the file, and its modification time, as it is."""
+    if file.exists() and file.read_bytes() == content:
+        return
+    beside = file.with_name(f".{file.name}")
+    beside.write_bytes(content)
+    beside.replace(file)
