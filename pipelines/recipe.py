@@ -78,7 +78,8 @@ class Recipe:
     @property
     def hash(self) -> str:
         """SHA-256 in hex over canonical JSON of all fields but places."""
-        body = recipe_to_json(self) | {"localizer": _hashed(self.localizer), "references": _hashed(self.references)}
+        body = recipe_to_json(self)
+        body |= {"localizer": _hashed(self.localizer), "references": _hashed(self.references)}
         return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

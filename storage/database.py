@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -37,12 +37,25 @@ def open_database(url: str) -> Engine:
         case "sqlite":
             raise InputRefused("database URL: SQLite needs a file, as in sqlite:////var/lib/triad/triad.db")
         case "postgresql" | "postgres":
-            return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10, max_overflow=20
-            )
+            return _open_postgres(parsed)
     raise InputRefused(
         f"database URL: {parsed.get_backend_name()} is not supported; use SQLite or PostgreSQL"
     )
+
+
+def _open_postgres(url: URL) -> Engine:
+    url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # A plan made while a table was empty would be kept, and read the whole table ever after: looking for
+        # repeated events went from 0.2 ms to 17 ms within 10,000 verdicts.
+        connection.autocommit = True
+        connection.execute("SET plan_cache_mode = force_custom_plan")
+        connection.autocommit = False
+
+    return engine
 
 
 def _open_sqlite(url: str) -> Engine:

@@ -93,8 +93,8 @@ def _seize(connection: Connection, batch_id: int) -> Claim:
 def _split(connection: Connection, row: Row[Any]) -> tuple[int, int]:
     if _frames(row) < 2:
         raise ValueError(f"batch {row.id}: a single frame cannot be split")
-    # First the parent leaves the exclusion; the fence goes up so that its last holder cannot come back.
-    values = {"state": BatchState.SPLIT, "owner": None, "lease_until": None, "fence": batch.c.fence + 1}
+    # First the parent leaves the exclusion; its last holder cannot come back, for it is leased no more.
+    values = {"state": BatchState.SPLIT, "owner": None, "lease_until": None}
     connection.execute(update(batch).where(batch.c.id == row.id).values(values))
     shared = new_batch(
         run_id=row.run_id,

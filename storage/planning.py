@@ -1,10 +1,10 @@
 """Batches are cut here alone: a compare-and-swap on a cursor row, in the batches' own transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.claims import Claim
@@ -47,15 +47,9 @@ def plan(
     """
     if end <= expected_next or frames_per_batch < 1:
         raise ValueError(f"cannot cut [{expected_next}, {end}) by {frames_per_batch}")
-    at = and_(
-        plan_cursor.c.run_id == run_id, plan_cursor.c.log_id == log_id, plan_cursor.c.partition == partition
-    )
-    place: dict[str, int] = {"run_id": run_id, "log_id": log_id, "partition": partition}
-    moved = update(plan_cursor).where(at, plan_cursor.c.next_offset == expected_next).values(next_offset=end)
-    if connection.execute(moved).rowcount != 1:
-        opened = {**place, "first_offset": expected_next, "next_offset": end}
-        if not insert_new(connection, plan_cursor, opened):
-            return None
+    place = {"run_id": run_id, "log_id": log_id, "partition": partition}
+    if not _move_cursor(connection, place, expected_next, end):
+        return None
     cuts = range(expected_next, end, frames_per_batch)
     now = database_now(connection)
     rows = [
@@ -64,6 +58,16 @@ def plan(
         for first in cuts
     ]
     return add_batches(connection, rows)
+
+
+def _move_cursor(connection: Connection, place: Mapping[str, int], expected_next: int, end: int) -> bool:
+    """The compare-and-swap: of any number of planners that expect the same, one gets True."""
+    at = [plan_cursor.c[name] == value for name, value in place.items()]
+    moved = update(plan_cursor).where(*at, plan_cursor.c.next_offset == expected_next)
+    if connection.execute(moved.values(next_offset=end)).rowcount == 1:
+        return True
+    begun = {**place, "first_offset": expected_next, "next_offset": end}
+    return insert_new(connection, plan_cursor, begun)
 
 
 def open_cursor(connection: Connection, *, run_id: int, log_id: int, partition: int, start: int) -> int:

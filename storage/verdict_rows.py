@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, tuple_
+from sqlalchemy import Connection, insert, select
 
 from pipelines.regions import Region
 from pipelines.verdict import Outcome
 from storage.claims import Claim
+from storage.columns import clean_text
 from storage.database import database_now
 from storage.schema import amendment, verdict
 
@@ -66,7 +67,7 @@ def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRo
     columns = []
     for row in rows:
         _require_fits(claim, row)
-        event = (row.event_source, row.event_id)
+        event = (clean_text(row.event_source), clean_text(row.event_id))
         columns.append(_columns(row, claim) | {"decided_at": now, "is_repeat": event in seen})
         seen.add(event)
     connection.execute(insert(verdict), columns)
@@ -126,9 +127,13 @@ def _require_fits(claim: Claim, row: VerdictRow) -> None:
 
 
 def _events_seen(connection: Connection, run_id: int, rows: Sequence[VerdictRow]) -> set[tuple[str, str]]:
-    event = tuple_(verdict.c.event_source, verdict.c.event_id)
-    asked = sorted({(row.event_source, row.event_id) for row in rows})
-    found = select(verdict.c.event_source, verdict.c.event_id).where(
-        verdict.c.run_id == run_id, event.in_(asked)
-    )
-    return {(source, id_) for source, id_ in connection.execute(found)}
+    asked: dict[str, set[str]] = {}
+    for row in rows:
+        asked.setdefault(clean_text(row.event_source), set()).add(clean_text(row.event_id))
+    seen = set()
+    for source, ids in asked.items():  # one by one: SQLite uses no index for a list of pairs
+        found = select(verdict.c.event_id).where(
+            verdict.c.run_id == run_id, verdict.c.event_source == source, verdict.c.event_id.in_(ids)
+        )
+        seen |= {(source, event_id) for event_id in connection.execute(found).scalars()}
+    return seen

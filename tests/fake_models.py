@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.errors import InputRefused
 from pipelines.frame import Frame, Picture
 from pipelines.inspection import Inspection, Inspector
 from pipelines.knowledge import ProductKnowledge
@@ -83,14 +84,19 @@ class FakeModels:
 
     before_inspect: Callable[[Sequence[Frame]], None] = lambda frames: None
     before_explain: Callable[[Sequence[Case]], None] = lambda cases: None
-    asked: list[str] = field(default_factory=list)  # products, once per expert asked for
+    refuses: str | None = None  # why no model can be had
 
     def expert(self, recipe: Recipe) -> FakeExpert:
-        self.asked.append(recipe.product)
+        self._refuse()
         return FakeExpert(recipe=recipe, before=self.before_inspect)
 
     def reasoner(self, recipe: Recipe) -> FakeReasoner:
+        self._refuse()
         return FakeReasoner(before=self.before_explain)
+
+    def _refuse(self) -> None:
+        if self.refuses is not None:
+            raise InputRefused(self.refuses)
 
 
 def _answer(case: Case) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -34,10 +35,21 @@ class DemoLine:
     truths: Mapping[str, Truth]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoLines:
+    """``is_learned_anew``: the products were learned just now, so verdicts from before are out of date."""
+
+    lines: tuple[DemoLine, ...]
+    is_learned_anew: bool
+
+
 def prepare_lines(
     stores: Stores, models: LoadedModels, *, frames: int, normals: int, progress: Progress
-) -> list[DemoLine]:
-    """Draw what is not there yet and learn products that are not known yet; a second time does nothing."""
+) -> DemoLines:
+    """Draw what is not there yet, and learn products that these weights do not know yet.
+
+    A second time does nothing, unless the bundled weights have changed since.
+    """
     from pipelines.learn.simulator import simulated_lines
 
     lines = simulated_lines()
@@ -49,14 +61,29 @@ def prepare_lines(
             progress("drawing frames", before * frames + done, len(lines) * frames)
 
         drawn.append(_draw_frames(line, folder, frames, drawing))
+    learned_with = stores.settings.home / "demo" / "weights.sha256"
+    weights = _weights_digest()
     with reading(stores.engine) as connection:
         known = current_recipes(connection)
+    if not learned_with.exists() or learned_with.read_text() != weights:
+        known = {}
     missing = [line for line in lines.values() if line.product not in known]
     for done, line in enumerate(missing):
         progress("learning products", done, len(missing))
         _learn(stores, models, line, stores.settings.home / "demo" / line.product / "normal", normals)
         progress("learning products", done + 1, len(missing))
-    return drawn
+    _write_whole(learned_with, weights.encode())
+    return DemoLines(lines=tuple(drawn), is_learned_anew=bool(missing))
+
+
+def _weights_digest() -> str:
+    """Of all bundled weights: a recipe can only be used with the ones it was made with."""
+    digest = hashlib.sha256()
+    folder = Path(str(resources.files("pipelines"))) / "weights"
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix != ".py":
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _learn(stores: Stores, models: LoadedModels, line: SimulatedLine, folder: Path, normals: int) -> None:

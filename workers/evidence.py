@@ -5,8 +5,9 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePath
 
-from console.overlay import evidence, heat_layer, png, thumbnail, webp
+from console.overlay import heat_picture, png, thumbnail, webp
 from pipelines.inspection import Inspection, asks_for_rationale, shown_to_reasoner
+from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
 from storage.pictures import PictureStore
 from storage.verdicts import VerdictRow
@@ -38,7 +39,6 @@ def verdict_row(
     frame, verdict, envelope = inspection.frame, inspection.verdict, inspection.frame.envelope
     asks = wants_rationale(inspection, expert)
     is_kept = asks or verdict.outcome is not Outcome.PASS
-    heat = heat_layer(evidence(inspection.anomaly, expert.recipe.calibration)) if is_kept else None
     return VerdictRow(
         offset=record.offset,
         line=envelope.line,
@@ -59,12 +59,17 @@ def verdict_row(
         regions=verdict.regions,
         recipe=verdict.recipe,
         note=verdict.note,
-        heat_map_uri=None if heat is None else pictures.put(png(heat), "png"),
+        heat_map_uri=_keep_heat(inspection, expert.recipe, pictures) if is_kept else None,
         thumbnail_uri=pictures.put(webp(thumbnail(frame.picture)), "webp"),
         picture_uri=keep_payload(record, pictures) if is_kept else None,
         reference_id=expert.nearest(frame) if asks else None,
         case=_case(inspection) | (_shown(inspection, expert, pictures) if asks else {}),
     )
+
+
+def _keep_heat(inspection: Inspection, recipe: Recipe, pictures: PictureStore) -> str:
+    drawn = heat_picture(inspection.anomaly, recipe.calibration, review_p=recipe.decision.review_p)
+    return pictures.put(drawn, "png")
 
 
 def _case(inspection: Inspection) -> dict[str, object]:

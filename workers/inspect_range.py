@@ -7,8 +7,9 @@ from datetime import datetime
 import structlog
 
 from pipelines.decoding import payload_sha256
-from pipelines.errors import FrameRejected, RejectReason
+from pipelines.errors import FrameRejected, InputRefused, RejectReason
 from pipelines.frame import Geometry
+from pipelines.recipe import Recipe
 from storage import outbox
 from storage.absences import save_gap, save_lost
 from storage.batches import BatchKind, Claim, finish, plan_reason
@@ -22,7 +23,7 @@ from workers.admission import Admitted, admit
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
-from workers.expert import Expert, Models
+from workers.expert import Models
 from workers.frame_log import Absence, FrameLog, Record, read_all
 from workers.messages import dead_letter_message, verdict_message
 
@@ -68,7 +69,7 @@ class InspectDesk:
                 checkpoint()
                 chunk = read.records[start : start + FRAMES_PER_CALL]
                 for product, group in self._admit(chunk, hashes, ends).items():
-                    self._inspect_group(group, self.models.expert(recipes[product]), ends)
+                    self._inspect_group(group, recipes[product], ends)
         checkpoint()
         self._write(claim, ends)
 
@@ -89,7 +90,17 @@ class InspectDesk:
                 by_product.setdefault(admitted.frame.product, []).append(admitted)
         return by_product
 
-    def _inspect_group(self, group: Sequence[Admitted], expert: Expert, ends: "Ends") -> None:
+    def _inspect_group(self, group: Sequence[Admitted], recipe: Recipe, ends: "Ends") -> None:
+        try:
+            expert = self.models.expert(recipe)
+        except InputRefused as refusal:
+            # The recipe was pinned when the range was planned, and what it names is gone for good (an upgrade
+            # brought other weights). Waiting would hold up every frame behind these.
+            gone = FrameRejected(RejectReason.UNKNOWN_PRODUCT, f"recipe {recipe.hash[:12]}: {refusal}")
+            for admitted in group:
+                self._give_up(admitted.record, gone, ends)
+            return
+
         def inspect(some: Sequence[Admitted]) -> list[tuple[VerdictRow, bool]]:
             inspections = expert.inspect([admitted.frame for admitted in some])
             return [

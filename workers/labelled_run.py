@@ -114,7 +114,7 @@ def _inspect(known: Sequence[KnownFrame], expert: Expert, seen: _Seen, *, frames
 def _frame(file: Path, product: str) -> Frame:
     payload = file.read_bytes()
     picture = decode_picture(payload, geometry=Geometry(), name=file.name)
-    envelope = Envelope(id=file.name, source=file.as_uri(), line=product)
+    envelope = Envelope(id=file.name, source=file.absolute().as_uri(), line=product)
     return Frame(envelope=envelope, picture=picture, product=product, sha256=payload_sha256(payload))
 
 

@@ -48,6 +48,18 @@ def find_pictures(paths: Sequence[Path]) -> FoundFiles:
     )
 
 
+def require_pictures(paths: Sequence[Path]) -> None:
+    """Refuse paths without a single picture, before anything slow is done for them.
+
+    Raises:
+        InputRefused: A path does not exist, or there is no picture under any.
+    """
+    found = find_pictures(paths)
+    if not found.pictures:
+        named = ", ".join(map(str, paths))
+        raise InputRefused(f"{named}: no pictures there ({found.ignored} other files ignored)")
+
+
 def absolute(path: Path) -> Path:
     """From the root, without dots; links stay as they were named."""
     return Path(os.path.normpath(path.absolute()))

@@ -165,7 +165,7 @@ class ProductShelf:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
             memory.save(file)
-            return self.memories.put(file.read_bytes(), "safetensors")
+            return self.memories.put(file.read_bytes(), "tensors")
 
     def _keep_picture(self, frame: NormalFrame) -> str:
         return self.pictures.put(frame.payload, Path(frame.name).suffix.lower().removeprefix(".") or "bin")

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from pipelines.decoding import decode_picture
-from pipelines.errors import AnswerRejected
+from pipelines.errors import AnswerRejected, InputRefused
 from pipelines.frame import Geometry
 from pipelines.inspection import shown_to_reasoner
 from pipelines.knowledge import KnowledgeBase
@@ -96,10 +96,16 @@ class ReasonDesk:
         while start < len(asked):
             recipe = asked[start][1]
             group = [verdict for verdict, of in asked[start:] if of is recipe]
-            cases = [self._case(verdict, recipe) for verdict in group]
-            answers += self.models.reasoner(recipe).explain(cases)
+            answers += self._explain(group, recipe)
             start += len(group)
         return answers
+
+    def _explain(self, group: Sequence[StoredVerdict], recipe: Recipe) -> list[Answer | Exception]:
+        try:
+            reasoner = self.models.reasoner(recipe)
+        except InputRefused as refusal:  # an upgrade brought other weights: no answer will ever come
+            return [AnswerRejected(str(refusal)) for _ in group]
+        return reasoner.explain([self._case(verdict, recipe) for verdict in group])
 
     def _case(self, verdict: StoredVerdict, recipe: Recipe) -> Case:
         kept = verdict.case or {}

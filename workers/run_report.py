@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from console.citations import knowledge_words
-from console.overlay import fitted, webp
+from console.overlay import fitted, jpeg
 from console.report import MOST_DETAILED, write_report
 from console.report_values import CountRow, Report, ReportDeadLetter, ReportFrame, Truth, TruthCounts
 from pipelines.decoding import decode_picture
@@ -147,7 +147,7 @@ def _shown(stores: Stores, uri: str | None) -> bytes | None:
         picture = decode_picture(payload, geometry=Geometry(), name=uri)
     except FrameRejected:  # raw bytes, whose format only their envelope knew
         return None
-    return webp(fitted(picture.rgb8(), side_px=_PICTURE_SIDE_PX))
+    return jpeg(fitted(picture.rgb8(), side_px=_PICTURE_SIDE_PX), quality=92)
 
 
 def _reference(stores: Stores, reference_id: str | None) -> bytes | None:

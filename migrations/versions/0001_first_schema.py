@@ -190,10 +190,10 @@ def _what_became_of_a_frame() -> None:
         "verdict",
         sa.Column("planned_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("batch_id", BIG, nullable=False),
-        sa.Column("offset", BIG, nullable=False),
         sa.Column("run_id", BIG, nullable=False),
         sa.Column("log_id", BIG, nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("offset", BIG, nullable=False),
         sa.Column("line", sa.Text(), nullable=False),
         sa.Column("product", sa.Text(), nullable=False),
         sa.Column("event_source", sa.Text(), nullable=False),
@@ -222,22 +222,20 @@ def _what_became_of_a_frame() -> None:
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.CheckConstraint("p_value > 0 AND p_value <= 1", name=op.f("ck_verdict_p_value")),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_verdict_batch_id")),
-        sa.ForeignKeyConstraint(["log_id"], ["log.id"], name=op.f("fk_verdict_log_id")),
         sa.ForeignKeyConstraint(["recipe"], ["recipe.hash"], name=op.f("fk_verdict_recipe")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_verdict_run_id")),
         sa.PrimaryKeyConstraint("planned_at", "batch_id", "offset", name=op.f("pk_verdict")),
         postgresql_partition_by="RANGE (planned_at)",
     )
-    op.create_index("ix_verdict_event", "verdict", ["event_source", "event_id"])
-    op.create_index("ix_verdict_line", "verdict", ["line", "planned_at"])
-    op.create_index("ix_verdict_place", "verdict", ["run_id", "log_id", "partition", "offset"])
+    op.create_index("ix_verdict_order", "verdict", ["run_id", "planned_at", "batch_id", "offset"])
+    op.create_index("ix_verdict_line", "verdict", ["run_id", "line", "planned_at", "batch_id", "offset"])
+    op.create_index("ix_verdict_event", "verdict", ["run_id", "event_source", "event_id"])
     op.create_table(
         "dead_letter",
         sa.Column("batch_id", BIG, nullable=False),
-        sa.Column("offset", BIG, nullable=False),
         sa.Column("run_id", BIG, nullable=False),
         sa.Column("log_id", BIG, nullable=False),
         sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("offset", BIG, nullable=False),
         sa.Column("reason", sa.String(32), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("line", sa.Text(), nullable=True),
@@ -246,8 +244,6 @@ def _what_became_of_a_frame() -> None:
         sa.Column("sha256", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_dead_letter_batch_id")),
-        sa.ForeignKeyConstraint(["log_id"], ["log.id"], name=op.f("fk_dead_letter_log_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_dead_letter_run_id")),
         sa.PrimaryKeyConstraint("batch_id", "offset", name=op.f("pk_dead_letter")),
     )
     op.create_index("ix_dead_letter_place", "dead_letter", ["run_id", "log_id", "partition", "offset"])
@@ -266,8 +262,6 @@ def _what_became_of_a_frame() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("end_offset > first_offset", name=op.f("ck_absence_range")),
         sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_absence_batch_id")),
-        sa.ForeignKeyConstraint(["log_id"], ["log.id"], name=op.f("fk_absence_log_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_absence_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_absence")),
         sa.UniqueConstraint("batch_id", "first_offset", name=op.f("uq_absence_batch_id_first_offset")),
     )

@@ -173,7 +173,8 @@ def region_rule(
     """A region exists exactly where the frame's score is significant; it reaches half-way down to the
     brightest hundredth of normal pixels, so that its box is tight without breaking up."""
     if not calibration.scores:
-        return RegionRule(peak_score=0.0, extent_score=0.0)
+        nothing_reaches = float(np.finfo(np.float32).max)
+        return RegionRule(peak_score=nothing_reaches, extent_score=nothing_reaches)
     peak = calibration.scores[-1] if rate is None else calibration.threshold(rate)
     above = float(np.nextafter(np.float32(peak), np.float32(np.inf)))
     common = float(np.quantile(np.concatenate(pixels), 0.99))

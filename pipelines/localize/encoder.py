@@ -22,7 +22,7 @@ from pipelines.errors import FrameRejected, InputRefused, RejectReason, StageUna
 from pipelines.frame import Picture
 from pipelines.localize.surface_network import SurfaceFeatures, SurfaceNetwork, normalised
 
-STRIDE_PX = 4
+STRIDE_PX = 8  # of what is handed out; the network itself works down to 4 px
 SMALLEST_SIDE_PX = 16
 BUNDLED = "encoder.safetensors"
 _PIXELS_PER_PASS = 1_000_000  # keeps the activations of one pass below about 0.5 GB
@@ -44,21 +44,21 @@ class Encoder:
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def patch_features(self, pictures: Sequence[Picture]) -> list[NDArray[np.float32]]:
-        """float32 (ceil(height / 4), ceil(width / 4), 64) each; every row of 64 has unit length.
+        """float32 (ceil(height / 8), ceil(width / 8), 64) each, row by row; the 64 have unit length.
 
         Raises:
             FrameRejected: a side is shorter than 16 px.
             StageUnavailable: the device failed.
         """
-        return [grid.cpu().numpy() for grid, _ in self.patch_grids(pictures)]
+        return [np.asarray(grid.cpu().numpy(), np.float32) for grid in self.patch_grids(pictures)]
 
-    def patch_grids(self, pictures: Sequence[Picture]) -> list[tuple[Tensor, Tensor]]:
-        """On the device: features (rows, columns, 64) as above, and the guess (rows, columns) of a defect, a logit."""
+    def patch_grids(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        """As `patch_features`, left on the device. Each is the mean of the network's own four 4 px cells."""
 
-        def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> tuple[Tensor, Tensor]:
+        def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> Tensor:
             rows, columns = -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
-            grid = seen.patches[k, :, :rows, :columns].permute(1, 2, 0).contiguous()
-            return grid, seen.defect_logit[k, 0, :rows, :columns].contiguous()
+            averaged = functional.normalize(functional.avg_pool2d(seen.patches[k], 2), dim=0)
+            return averaged[:, :rows, :columns].permute(1, 2, 0).contiguous()
 
         return self._each(pictures, cut)
 
@@ -74,7 +74,9 @@ class Encoder:
         rows = self._each(pictures, cut)
         return np.stack(rows) if rows else np.zeros((0, self._network.to_whole.out_features), np.float32)
 
-    def _each(self, pictures: Sequence[Picture], cut: Callable[[SurfaceFeatures, int, Picture], _Result]) -> list[_Result]:
+    def _each(
+        self, pictures: Sequence[Picture], cut: Callable[[SurfaceFeatures, int, Picture], _Result]
+    ) -> list[_Result]:
         """Pictures of one size go through the network together, as many at once as memory allows."""
         alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for k, picture in enumerate(pictures):
@@ -95,7 +97,9 @@ class Encoder:
             rgb = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).to(self.device)
             rgb = rgb.permute(0, 3, 1, 2)
             grey = rgb.mean(1).flatten(1)
-            x = normalised(_padded(rgb), grey.mean(1), grey.std(1, correction=0)).contiguous(memory_format=torch.channels_last)
+            x = normalised(_padded(rgb), grey.mean(1), grey.std(1, correction=0)).contiguous(
+                memory_format=torch.channels_last
+            )
             seen = self._network(x)
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"encoder on {self.device}: {error}") from error
@@ -106,13 +110,23 @@ class Encoder:
 def _reject_too_small(picture: Picture) -> None:
     if min(picture.height_px, picture.width_px) < SMALLEST_SIDE_PX:
         size = f"{picture.width_px}x{picture.height_px} px"
-        raise FrameRejected(RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)")
+        raise FrameRejected(
+            RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
+        )
 
 
 def _padded(x: Tensor) -> Tensor:
-    """Reflected at the right and below to multiples of 16."""
-    down, right = -x.shape[2] % 16, -x.shape[3] % 16
+    """Reflected at the right and below to multiples of 64, or of 16 where the picture is too small for that.
+
+    The network needs multiples of 16; few different sizes spare the CPU library from making new kernels for
+    each (three times slower on a folder of odd sizes).
+    """
+    down, right = (_missing(side) for side in x.shape[2:])
     return functional.pad(x, (0, right, 0, down), mode="reflect") if down or right else x
+
+
+def _missing(side: int) -> int:
+    return -side % 64 if -side % 64 < side else -side % 16
 
 
 def _fold_normalisation(module: torch.nn.Module) -> None:
@@ -137,10 +151,15 @@ def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
     try:
         stored = source.read_bytes()
     except OSError as error:
-        raise InputRefused(f"encoder weights {source} cannot be read ({error}); train them: triad train encoder") from error
+        raise InputRefused(
+            f"encoder weights {source} cannot be read ({error}); train them: triad train encoder"
+        ) from error
     network = SurfaceNetwork()
     try:
-        tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_tensors(stored).items()}
+        tensors = {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in load_tensors(stored).items()
+        }
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise InputRefused(f"encoder weights {source} do not fit this network: {error}") from error

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, text, update
 
 from pipelines.errors import RejectReason
 from pipelines.localize.calibration import Calibration
@@ -18,7 +18,7 @@ from storage.database import reading, transaction
 from storage.dead_letters import DeadLetterRow
 from storage.logs import open_log
 from storage.recipes import freeze_set, save_recipe, set_current
-from storage.schema import LogKind
+from storage.schema import LogKind, batch
 from storage.verdicts import VerdictRow, save_verdicts
 
 LEASE = timedelta(minutes=1)
@@ -130,8 +130,8 @@ def dead_letter_at(offset: int, reason: RejectReason = RejectReason.TRUNCATED) -
 def run_out_of_lease(engine: Engine, claim: Claim) -> None:
     """Let the lease's end pass without waiting for it."""
     with transaction(engine) as connection:
-        past = "UPDATE batch SET lease_until = planned_at WHERE id = :id"
-        connection.execute(text(past), {"id": claim.batch_id})
+        past = datetime(2026, 1, 1, tzinfo=UTC)
+        connection.execute(update(batch).where(batch.c.id == claim.batch_id).values(lease_until=past))
 
 
 def rows_in(connection: Connection, table: str) -> int:

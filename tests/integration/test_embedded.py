@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from pipelines.errors import AnswerRejected, InputRefused, RejectReason, StageUnavailable
+from pipelines.errors import AnswerRejected, RejectReason, StageUnavailable
 from pipelines.frame import Frame
 from pipelines.reasoning import Case
 from pipelines.verdict import Outcome
@@ -303,12 +303,50 @@ def test_a_service_that_stays_away_ends_the_command_and_the_next_run_goes_on(
     assert audited(stores).verdict == 1
 
 
-def test_what_a_recipe_names_and_nobody_has_ends_the_command(tmp_path: Path, settings: Settings) -> None:
-    def refuse(frames: Sequence[Frame]) -> None:
-        raise InputRefused("weights are gone: train them")
+def test_frames_whose_pinned_recipe_can_no_longer_be_loaded_do_not_hold_up_the_others(
+    tmp_path: Path, settings: Settings, stores: Stores
+) -> None:
+    write_plate(tmp_path / "one.png")
+    inspect_paths(settings, [tmp_path / "one.png"], FakeModels(refuses="made with another encoder"))
 
-    with pytest.raises(InputRefused, match="weights are gone"):
-        inspect_paths(settings, [write_plate(tmp_path / "one.png")], FakeModels(before_inspect=refuse))
+    (dead,) = dead_letters(stores)
+    assert dead.reason is RejectReason.UNKNOWN_PRODUCT
+    assert "made with another encoder" in dead.detail
+
+
+def test_a_verdict_whose_reasoner_is_gone_goes_to_a_person(
+    tmp_path: Path, settings: Settings, stores: Stores
+) -> None:
+    file = write_plate(tmp_path / "grey.png", GREY)
+    with pytest.raises(StageUnavailable):
+        inspect_paths(settings, [file], FakeModels(before_explain=be_unavailable))
+
+    inspect_paths(settings, [file], FakeModels(refuses="other weights"))
+
+    (verdict,) = verdicts_of(stores)
+    assert (verdict.outcome, verdict.rationale) == (Outcome.REVIEW, None)
+    audited(stores)
+
+
+def be_unavailable(cases: Sequence[Case]) -> None:
+    raise StageUnavailable("no device")
+
+
+def test_a_bug_of_ours_ends_the_command_and_loses_nothing(
+    tmp_path: Path, settings: Settings, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_plate(tmp_path / "one.png")
+
+    def forget(*_: object) -> None:
+        raise KeyError("a bug of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.inspect_range.save_verdicts", forget)
+        with pytest.raises(KeyError, match="a bug of ours"):
+            inspect_paths(settings, [file])
+
+    inspect_paths(settings, [file])
+    assert audited(stores).verdict == 1
 
 
 def test_a_home_has_one_owner_at_a_time(settings: Settings) -> None:

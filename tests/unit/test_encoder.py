@@ -27,10 +27,10 @@ def texture_picture(seed: int, size: int = 128) -> Picture:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 67), (17, 100), (16, 16)])
-def test_there_is_one_unit_vector_per_four_pixels(encoder: Encoder, height: int, width: int) -> None:
+def test_there_is_one_unit_vector_per_eight_pixels(encoder: Encoder, height: int, width: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width), dtype=np.uint8)
     (features,) = encoder.patch_features([Picture(pixels=pixels)])
-    assert features.shape == (-(-height // 4), -(-width // 4), 64)
+    assert features.shape == (-(-height // 8), -(-width // 8), 64)
     assert features.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(features, axis=2), 1, atol=1e-4)
 
@@ -121,4 +121,4 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
         train_encoder(out=out, minutes=1e-4, checkpoint=checkpoint, seed=0)
     with safe_open(out, framework="pt") as stored:
         assert json.loads(stored.metadata()["provenance"])["steps"] == "2"
-    assert load_encoder(out).patch_features([texture_picture(0, 32)])[0].shape == (8, 8, 64)
+    assert load_encoder(out).patch_features([texture_picture(0, 32)])[0].shape == (4, 4, 64)

@@ -10,8 +10,9 @@ from safetensors.numpy import save_file
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
+from pipelines.localize.coreset import Sample, greedy_coreset, usual_distance
 from pipelines.localize.encoder import Encoder, load_encoder
-from pipelines.localize.patch_memory import MapSettings, PatchMemory, _coreset, nearest_distance
+from pipelines.localize.patch_memory import MapSettings, PatchMemory, relative_distance
 
 
 @pytest.fixture(scope="module")
@@ -88,24 +89,44 @@ def test_tensors_without_our_header_are_refused(encoder: Encoder, tmp_path: Path
 
 def test_the_coreset_takes_the_farthest_each_time() -> None:
     candidates = unit_rows(300)
-    chosen = _coreset(candidates, 40).tolist()
+    chosen = greedy_coreset(candidates, 40).tolist()
     assert len(set(chosen)) == 40
     for k in range(1, 40):
         to_chosen = (candidates @ candidates[chosen[:k]].T).amax(1)
         assert chosen[k] == int(to_chosen.argmin())
 
 
-def test_the_coreset_covers_better_than_chance() -> None:
+def test_the_coreset_keeps_what_is_rare() -> None:
     candidates = torch.cat([unit_rows(1).repeat(500, 1) + 0.01 * unit_rows(500, 1), unit_rows(12, 2)])
     candidates = torch.nn.functional.normalize(candidates, dim=1)
-    kept = candidates[_coreset(candidates, 20)]
-    assert float(nearest_distance(candidates, kept).max()) < 0.01  # the 12 rare ones are all kept
+    chosen = greedy_coreset(candidates, 20)
+    assert set(range(500, 512)) <= set(chosen.tolist())
+    assert float(relative_distance(candidates, candidates[chosen], torch.ones(20)).max()) < 0.01
 
 
 def test_the_search_in_pieces_agrees_with_the_plain_one() -> None:
-    asked, known = unit_rows(5000, 3), unit_rows(70, 4)
-    plain = 1 - (asked.double() @ known.double().T).amax(1)
-    np.testing.assert_allclose(nearest_distance(asked, known).numpy(), plain.numpy(), atol=1e-5)
+    asked, known, usual = unit_rows(5000, 3), unit_rows(70, 4), torch.linspace(0.5, 2, 70)
+    plain = ((1 - asked.double() @ known.double().T) / usual.double()).amin(1)
+    np.testing.assert_allclose(relative_distance(asked, known, usual).numpy(), plain.numpy(), atol=1e-5)
+
+
+def test_the_usual_distance_is_to_other_pictures_only() -> None:
+    rows = unit_rows(2)
+    patches = torch.cat([rows, rows])  # two pictures that show the same two patches
+    sources = torch.tensor([0, 0, 1, 1])
+    spread = usual_distance(Sample(patches, sources), torch.tensor([0, 1]))
+    assert float(spread.max()) < 0.01  # the other picture's patches are the very same
+    alone = usual_distance(Sample(patches, torch.tensor([0, 0, 0, 0])), torch.tensor([0, 1]))
+    assert torch.isfinite(alone).all()
+    assert (alone > 0).all()
+
+
+def test_a_restless_place_has_a_larger_usual_distance() -> None:
+    steady, restless = unit_rows(1, 5), unit_rows(1, 6)
+    patches = torch.cat([steady.repeat(40, 1), restless + 0.1 * unit_rows(40, 7)])
+    patches = torch.nn.functional.normalize(patches, dim=1)
+    spread = usual_distance(Sample(patches, torch.arange(80) % 8), torch.tensor([0, 40]))
+    assert float(spread[1]) > 1.5 * float(spread[0])
 
 
 def test_lines_not_delivered_are_not_remembered(encoder: Encoder) -> None:
@@ -118,7 +139,12 @@ def test_lines_not_delivered_are_not_remembered(encoder: Encoder) -> None:
 
 @pytest.mark.parametrize(
     "scores",
-    [np.zeros((4, 4)), np.zeros(4, np.float32), np.full((4, 4), np.nan, np.float32), np.zeros((0, 4), np.float32)],
+    [
+        np.zeros((4, 4)),
+        np.zeros(4, np.float32),
+        np.full((4, 4), np.nan, np.float32),
+        np.zeros((0, 4), np.float32),
+    ],
 )
 def test_an_anomaly_map_is_finite_float32_of_two_dimensions(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match="anomaly map|want float32"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import InputRefused
+from pipelines.learn import triad_pool
 from pipelines.learn.evaluate_triad import Judged, evaluation_cases, scores, table, without_views
 from pipelines.learn.instruct import Instruction, instruct
 from pipelines.learn.oracle_evidence import oracle_evidence
@@ -15,8 +16,10 @@ from pipelines.learn.train_tower import rate_share
 from pipelines.learn.train_triad import TrainingStage, TriadTraining, train_triad, trained_products
 from pipelines.learn.triad_pool import PooledCase, vocabulary
 from pipelines.learn.triad_tokenizer import train_tokenizer
+from pipelines.reasoning import Answer
 from pipelines.regions import ViewRule
 from pipelines.triad.questions import defect_options, step_options, transcript
+from pipelines.triad.reasoner import load_triad
 
 LINE = simulated_lines()["brushed-metal"]
 SIZE = (256, 320)
@@ -181,3 +184,19 @@ def test_scores_count_misses_and_false_alarms_apart() -> None:
     assert row.defect == pytest.approx(2 / 3)
     assert mean.product == "mean"
     assert "| p | 6 | 0.625 |" in table([row])
+
+
+def test_all_stages_end_in_a_model_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triad_pool, "NORMALS", 3)
+    monkeypatch.setattr(triad_pool, "DEFECTIVES", 4)
+    monkeypatch.setattr(triad_pool, "CASES_PER_FRAME", 3)
+    told: list[str] = []
+    training = TriadTraining(minutes=0.02, shards=5)
+    train_triad(tmp_path / "out", tmp_path / "work", training, told.append)
+    reasoner = load_triad(tmp_path / "out")
+    (answer,) = reasoner.explain([made(3, "stain").case])
+    assert isinstance(answer, Answer)
+    assert told[-1] == f"saved to {tmp_path / 'out'}"
+    again = tmp_path / "again"
+    train_triad(again, tmp_path / "work", TriadTraining(minutes=9, shards=5), told.append)
+    assert load_triad(again).digest == reasoner.digest

@@ -54,14 +54,18 @@ def demo(
     _use_own_folder(context)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
         models = load_models(system.stores)
-        lines = prepare_lines(
+        demo = prepare_lines(
             system.stores, models, frames=frames, normals=NORMALS_PER_LINE, progress=progress
         )
-        files = [file for line in lines for file in line.frames]
-        found = scan(system.stores.log, files, product=lambda file: file.parent.parent.name)
+        found = scan(
+            system.stores.log,
+            [file for line in demo.lines for file in line.frames],
+            product=lambda file: file.parent.parent.name,
+            inspects_again=demo.is_learned_anew,
+        )
         system.run_until_done(models, progress)
         run = outcome_of(system.stores, found.offsets)
-        truths = {name: truth for line in lines for name, truth in line.truths.items()}
+        truths = {name: truth for line in demo.lines for name, truth in line.truths.items()}
         rows = count_rows(run, truths)
         page = _write_page(system, run, truths)
     _tell(rows, page, system, time.monotonic() - began, as_json=as_json)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.manifest_scan import Scan
     from workers.run_outcome import RunOutcome
     from workers.terminal import Bars
+    from workers.wiring import Stores
 
 COUNT_COLUMNS = ("line", "product", "frames", "pass", "review", "fail", "dead letters")
 
@@ -47,9 +48,11 @@ def inspect(
     """
     from workers.embedded import EmbeddedSystem
     from workers.manifest_scan import scan
+    from workers.picture_files import require_pictures
     from workers.run_outcome import outcome_of
     from workers.wiring import load_models
 
+    require_pictures(paths)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
         models = load_models(system.stores)
         name, notes = _product_for(system, models, paths, product, progress)
@@ -60,8 +63,8 @@ def inspect(
             inspects_again=inspects_again,
             progress=lambda done, of: progress("looking through files", done, of),
         )
-        if not found.offsets:
-            raise InputRefused(f"{_named(paths)}: no pictures ({found.ignored} other files ignored)")
+        if found.entered:
+            require_loadable(system.stores, models, name)
         system.run_until_done(models, progress)
         run = outcome_of(system.stores, found.offsets)
         page = _write_page(system, run, _named(paths), notes)
@@ -98,6 +101,21 @@ def _product_for(
     added = product_shelf(system.stores, models).add_unlabelled(name, paths=paths, progress=progress)
     used = f"no product given: took {added.frames} of the pictures as each other's reference (product {name})"
     return name, (used, *added.notes, better)
+
+
+def require_loadable(stores: Stores, models: LoadedModels, product: str) -> None:
+    """Load the product's models now: nothing is planned yet, so a recipe that cannot be used harms no frame.
+
+    Raises:
+        InputRefused: What the recipe names is gone; the product has to be added again.
+    """
+    from storage.database import reading
+    from storage.recipes import current_recipes, load_recipe
+
+    with reading(stores.engine) as connection:
+        recipe = load_recipe(connection, current_recipes(connection)[product])
+    assert recipe is not None, f"product {product} has no recipe"
+    models.expert(recipe)
 
 
 def unlabelled_name(paths: list[Path]) -> str:

@@ -33,9 +33,11 @@ def add(
     Example: triad products add bracket --normal good/ --false-reject-rate 0.01
     """
     from workers.embedded import EmbeddedSystem
+    from workers.picture_files import require_pictures
     from workers.wiring import load_models, product_shelf
 
     require_product_name(name)
+    require_pictures(normal)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
         shelf = product_shelf(system.stores, load_models(system.stores))
         added = shelf.add(
