@@ -58,7 +58,8 @@ def main() -> None:
 
 def measure(tested: Sequence[DeepPcbPair], normal: Sequence[DeepPcbPair]) -> DeepPcbFigures:
     templates = [read_frame(pair.template).picture for pair in normal]
-    fitted = fit_product(templates, encoder=load_encoder(), false_reject_rate=RATE)
+    encoder = load_encoder()
+    fitted = fit_product(templates, encoder=encoder, features=encoder, false_reject_rate=RATE)
     inspector = Inspector(recipe=recipe_of(fitted), localizer=fitted.memory)
     counted: list[BoxFigures] = []
     spent = 0.0

@@ -23,7 +23,13 @@ from pipelines.echo.decision_maker import amended_outcome
 from pipelines.frame import Envelope, Frame, Picture
 from pipelines.inspection import Inspection, Inspector, shown_to_reasoner
 from pipelines.learn.fit import FittedProduct, fit_product
-from pipelines.learn.simulator import EVALUATION_SEED, SimulatedFrame, SimulatedLine, mixed_run, simulated_lines
+from pipelines.learn.simulator import (
+    EVALUATION_SEED,
+    SimulatedFrame,
+    SimulatedLine,
+    mixed_run,
+    simulated_lines,
+)
 from pipelines.localize.encoder import Encoder, load_encoder
 from pipelines.profiles import TINY
 from pipelines.reasoning import Answer, Case
@@ -70,14 +76,12 @@ def main() -> None:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
-def compare(
-    line: SimulatedLine, *, encoder: Encoder, reasoner: TriadReasoner, frames: int
-) -> list[Row]:
+def compare(line: SimulatedLine, *, encoder: Encoder, reasoner: TriadReasoner, frames: int) -> list[Row]:
     """The three systems on the same frames of one line."""
     normals = [
         Picture(pixels=line.frame(seed).pixels) for seed in range(EVALUATION_SEED, EVALUATION_SEED + NORMALS)
     ]
-    fitted = fit_product(normals, encoder=encoder, false_reject_rate=RATE)
+    fitted = fit_product(normals, encoder=encoder, features=reasoner.features, false_reject_rate=RATE)
     inspector = Inspector(recipe=recipe_of(line.product, fitted), localizer=fitted.memory)
     truths = list(mixed_run(line, first_seed=EVALUATION_SEED + 1_000, frames=frames, defect_share=0.5))
     started = time.perf_counter()
@@ -102,7 +106,7 @@ def recipe_of(product: str, fitted: FittedProduct) -> Recipe:
     return Recipe(
         product=product,
         profile=TINY.name,
-        localizer=LocalizerPart(name="patch-memory", digest=fitted.memory.digest, memory_uri="memory:none"),
+        localizer=LocalizerPart(name="tower-memory", digest=fitted.memory.digest, memory_uri="memory:none"),
         calibration=fitted.calibration,
         decision=fitted.decision,
         regions=fitted.regions,
@@ -150,9 +154,7 @@ def case_of(
 def final_outcome(inspection: Inspection, answer: Answer | Exception) -> Outcome:
     if isinstance(answer, Exception):
         return Outcome.REVIEW
-    amended = amended_outcome(
-        is_grey=inspection.verdict.is_grey, answer=answer, policy=AmendPolicy.GREY_ZONE
-    )
+    amended = amended_outcome(is_grey=inspection.verdict.is_grey, answer=answer, policy=AmendPolicy.GREY_ZONE)
     return amended or inspection.verdict.outcome
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select
 
-from storage.claims import Claim
+from storage.claims import Claim, require_held
 from storage.database import database_now
 from storage.schema import LIVE_RUN, AbsenceKind, absence
 
@@ -35,6 +35,7 @@ def save_gap(
     mid-read passes as a gap.
 
     Raises:
+        StaleFence: The claim is lost.
         ValueError: They prove no gap (position < end or log_start > first), or it leaves the claim.
     """
     if position < end or log_start > first:
@@ -54,6 +55,7 @@ def save_lost(
     """Records in ``[first, end)`` were removed before we read them (retention, truncation, a deleted file).
 
     Raises:
+        StaleFence: The claim is lost.
         ValueError: It leaves the claim or is empty.
     """
     _save(connection, claim, AbsenceKind.LOST, first, end, position, log_start)
@@ -95,6 +97,7 @@ def _save(
     position: int | None,
     log_start: int | None,
 ) -> None:
+    require_held(connection, claim)
     if not claim.first_offset <= first < end <= claim.end_offset:
         span = f"[{claim.first_offset}, {claim.end_offset})"
         raise ValueError(f"batch {claim.batch_id}: [{first}, {end}) is empty or outside {span}")

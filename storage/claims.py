@@ -143,7 +143,11 @@ def was_finished(connection: Connection, claim: Claim) -> bool:
 
 
 def require_held(connection: Connection, claim: Claim) -> None:
-    """Lock the batch for this transaction; raises ``StaleFence`` unless the claim still holds it."""
+    """Lock the batch for this transaction; raises ``StaleFence`` unless the claim still holds it.
+
+    Whatever writes rows under a key asks this first: if another has finished the batch, the key would be
+    taken, and a lost race would look like a bug.
+    """
     held = select(batch.c.id).where(_holds(claim)).with_for_update()
     if connection.execute(held).one_or_none() is None:
         raise StaleFence(f"batch {claim.batch_id}: fence {claim.fence} no longer holds it")

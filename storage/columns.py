@@ -137,6 +137,6 @@ def _postgres_clock(element: DatabaseClock, compiler: SQLCompiler, **options: An
 
 @compiles(DatabaseClock, "sqlite")
 def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:
-    # SQLAlchemy reads what follows the point as microseconds, so the milliseconds need three zeros.
+    # Six digits after the point, as bound times have: SQLite compares times as text.
     ahead = compiler.process(element.clauses, **options)
     return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('%+.3f seconds', {ahead}))"

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, tuple_
 
 from pipelines.errors import InputRefused, RejectReason
-from storage.claims import Claim
+from storage.claims import Claim, require_held
 from storage.database import database_now
 from storage.public_ids import parse_id, public_id
 from storage.schema import LIVE_RUN, dead_letter
@@ -50,9 +50,11 @@ def save_dead_letters(connection: Connection, claim: Claim, rows: Sequence[DeadL
     """Write a claim's dead letters, in the transaction that finishes it.
 
     Raises:
+        StaleFence: The claim is lost; the caller's transaction must roll back.
         ValueError: An offset is outside the claim.
         IntegrityError: An offset is a dead letter already.
     """
+    require_held(connection, claim)
     outside = [row.offset for row in rows if not claim.first_offset <= row.offset < claim.end_offset]
     if outside:
         raise ValueError(f"batch {claim.batch_id}: offsets {outside} are outside it")

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 
 from pipelines.regions import Region
 from pipelines.verdict import Outcome
-from storage.claims import Claim
+from storage.claims import Claim, require_held
 from storage.columns import clean_text
 from storage.database import database_now
 from storage.schema import amendment, verdict
@@ -57,9 +57,11 @@ def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRo
     batches that meet the same event at the same moment may both go unflagged.
 
     Raises:
+        StaleFence: The claim is lost; the caller's transaction must roll back.
         ValueError: An offset is outside the claim or a score is not finite.
         IntegrityError: An offset has a verdict already, or the recipe is unknown.
     """
+    require_held(connection, claim)
     now = database_now(connection)
     if not rows:
         return now

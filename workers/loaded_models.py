@@ -10,7 +10,7 @@ from pipelines.errors import InputRefused
 from pipelines.inspection import Inspector
 from pipelines.profiles import profile
 from storage.database import reading
-from workers.products import ReferenceExtractor, load_memory, load_references_of
+from workers.products import TOWER_MEMORY, ReferenceExtractor, load_memory, load_references_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.frame import Frame
     from pipelines.inspection import Inspection
     from pipelines.localize.encoder import Encoder
+    from pipelines.localize.features import PatchFeatures
     from pipelines.recipe import Recipe
     from pipelines.triad.reasoner import TriadReasoner
     from storage.pictures import PictureStore
@@ -92,7 +93,7 @@ class LoadedModels:
         return self.triad
 
     def _load(self, recipe: Recipe) -> LoadedExpert:
-        localizer = load_memory(recipe, memories=self.memories, encoder=self.encoder)
+        localizer = load_memory(recipe, memories=self.memories, features=self._features(recipe))
         with reading(self.engine) as connection:
             references = load_references_of(recipe, connection=connection, encoder=self.encoder)
         return LoadedExpert(
@@ -101,6 +102,9 @@ class LoadedModels:
             inspector=Inspector(recipe=recipe, localizer=localizer),
             references=references,
         )
+
+    def _features(self, recipe: Recipe) -> PatchFeatures:
+        return self.triad.features if recipe.localizer.name == TOWER_MEMORY else self.encoder
 
     def _torch_device(self) -> str:
         return torch_device(self.device)

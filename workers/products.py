@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
     from pipelines.learn.fit import FittedProduct, Progress
     from pipelines.localize.encoder import Encoder
+    from pipelines.localize.features import PatchFeatures
     from pipelines.localize.patch_memory import PatchMemory
     from pipelines.triad.reasoner import TriadReasoner
 
+PATCH_MEMORY, TOWER_MEMORY = "patch-memory", "tower-memory"  # by the encoder's features, or the LMM tower's
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
 
@@ -87,10 +89,16 @@ class ProductShelf:
         known = read_product_knowledge(knowledge, product=product)
         frames, unreadable = read_normals(normal, progress=progress)
         pictures = [frame.picture for frame in frames]
+        is_known = known is not None and self.reasoner.knows(known)
         fitted = fit_product(
-            pictures, encoder=self.encoder, false_reject_rate=false_reject_rate, progress=progress
+            pictures,
+            encoder=self.encoder,
+            features=self.reasoner.features if is_known else self.encoder,
+            false_reject_rate=false_reject_rate,
+            progress=progress,
         )
-        recipe = self._store(product, frames, fitted, known)
+        localizer = TOWER_MEMORY if is_known else PATCH_MEMORY
+        recipe = self._store(product, frames, fitted, known, localizer=localizer)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
         )
@@ -107,7 +115,7 @@ class ProductShelf:
 
         frames, unreadable = read_normals(paths, progress=progress, most=UNLABELLED_SAMPLE)
         fitted = fit_unlabelled([f.picture for f in frames], encoder=self.encoder, progress=progress)
-        recipe = self._store(product, frames, fitted, None)
+        recipe = self._store(product, frames, fitted, None, localizer=PATCH_MEMORY)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
         )
@@ -118,8 +126,10 @@ class ProductShelf:
         frames: Sequence[NormalFrame],
         fitted: FittedProduct,
         known: ProductKnowledge | None,
+        *,
+        localizer: str,
     ) -> Recipe:
-        """Files first, rows after: a crash between them leaves files that nothing names, and no half product."""
+        """Files first, rows after: a crash between them leaves files that nothing names, no half product."""
         memory_uri = self._keep_memory(fitted.memory)
         references = [
             NewReference(
@@ -136,9 +146,7 @@ class ProductShelf:
             recipe = Recipe(
                 product=product,
                 profile=self.profile,
-                localizer=LocalizerPart(
-                    name="patch-memory", digest=fitted.memory.digest, memory_uri=memory_uri
-                ),
+                localizer=LocalizerPart(name=localizer, digest=fitted.memory.digest, memory_uri=memory_uri),
                 calibration=fitted.calibration,
                 decision=fitted.decision,
                 regions=fitted.regions,
@@ -219,8 +227,8 @@ def read_normals(
     return frames, tuple(unreadable)
 
 
-def load_memory(recipe: Recipe, *, memories: PictureStore, encoder: Encoder) -> PatchMemory:
-    """The localizer that a recipe was calibrated on.
+def load_memory(recipe: Recipe, *, memories: PictureStore, features: PatchFeatures) -> PatchMemory:
+    """The localizer that a recipe was calibrated on; ``features`` are those its name stands for.
 
     Raises:
         InputRefused: Its file is gone: the product has to be added again.
@@ -230,7 +238,7 @@ def load_memory(recipe: Recipe, *, memories: PictureStore, encoder: Encoder) -> 
     file = memories.path(recipe.localizer.memory_uri)
     if not file.exists():
         raise InputRefused(f"{file}: the memory of product {recipe.product!r} is gone; add the product again")
-    return PatchMemory.load(file, encoder)
+    return PatchMemory.load(file, features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

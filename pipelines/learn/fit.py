@@ -11,6 +11,7 @@ from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.calibration import Calibration, normals_needed
 from pipelines.localize.encoder import Encoder
+from pipelines.localize.features import PatchFeatures
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.recipe import Decision
 from pipelines.regions import RegionRule
@@ -57,15 +58,18 @@ def fit_product(
     pictures: Sequence[Picture],
     *,
     encoder: Encoder,
+    features: PatchFeatures,
     false_reject_rate: float | None,
     progress: Progress = lambda what, done, of: None,
 ) -> FittedProduct:
     """Learn a product from normal pictures; the same pictures in the same order give the same result.
 
+    ``features`` are what the memory compares; ``encoder`` embeds whole pictures as references.
+
     Raises:
         InputRefused: No picture at all, or too few for the false-reject rate asked for.
     """
-    return _fit(pictures, split_normals(pictures, rate=false_reject_rate), encoder, progress)
+    return _fit(pictures, split_normals(pictures, rate=false_reject_rate), encoder, features, progress)
 
 
 def fit_unlabelled(
@@ -76,12 +80,14 @@ def fit_unlabelled(
     Raises:
         InputRefused: No picture at all.
     """
-    return _fit(pictures, split_unlabelled(pictures), encoder, progress)
+    return _fit(pictures, split_unlabelled(pictures), encoder, encoder, progress)
 
 
-def _fit(pictures: Sequence[Picture], split: Split, encoder: Encoder, progress: Progress) -> FittedProduct:
+def _fit(
+    pictures: Sequence[Picture], split: Split, encoder: Encoder, features: PatchFeatures, progress: Progress
+) -> FittedProduct:
     progress("learning what is normal", 0, len(split.memory))
-    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=encoder)
+    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=features)
     scores: list[float] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):

@@ -105,7 +105,7 @@ def _chip(rng: Generator, size: int) -> Cover:
     profile = depth * smooth_noise(rng, size, rng.uniform(4, 20))[0] * 1.5
     profile = profile * (np.abs(np.arange(size) - rng.integers(0, size)) < rng.uniform(0.03, 0.35) * size)
     cover = (np.arange(size)[:, None] < profile[None]).astype(np.float32)
-    return np.ascontiguousarray(np.rot90(cover, rng.integers(4)))
+    return np.ascontiguousarray(np.rot90(cover, int(rng.integers(4))))
 
 
 def _step(rng: Generator, size: int) -> Cover:
@@ -113,7 +113,7 @@ def _step(rng: Generator, size: int) -> Cover:
     angle, (y, x) = rng.uniform(0, 2 * np.pi), np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     wave = rng.choice([0.0, rng.uniform(0, 0.3)]) * (smooth_noise(rng, size, rng.uniform(8, 60)) - 0.5)
     beyond = x * np.cos(angle) + y * np.sin(angle) + wave > rng.uniform(-0.35, 0.35)
-    return beyond.astype(np.float32)
+    return np.asarray(beyond, np.float32)
 
 
 def _polygon(rng: Generator, size: int) -> Cover:
@@ -154,7 +154,7 @@ def _contrast(picture: Picture3) -> float:
 def _shifted_level(rng: Generator, picture: Picture3, times: float) -> Picture3:
     sign = rng.choice([-1, 1], p=[0.65, 0.35])
     tint = rng.uniform(0.6, 1.4, 3) if rng.random() < 0.3 else np.ones(3)
-    return (picture + sign * times * min(_contrast(picture), 0.15) * tint).astype(np.float32)
+    return np.asarray(picture + sign * times * min(_contrast(picture), 0.15) * tint, np.float32)
 
 
 def _level(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
@@ -181,7 +181,8 @@ def _foreign(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
         return patch
     grey = patch.mean(2, keepdims=True)
     like = (grey - grey.mean()) / (grey.std() + 0.02) * _contrast(picture)
-    return (picture.mean((0, 1)) + like + rng.normal(0, 0.5) * _contrast(picture)).astype(np.float32)
+    level = picture.mean((0, 1)) + rng.normal(0, 0.5) * _contrast(picture)
+    return np.asarray(level + like, np.float32)
 
 
 def _displaced(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
@@ -189,7 +190,7 @@ def _displaced(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
     size = picture.shape[0]
     angle, scale = rng.choice([0.0, 90.0, rng.uniform(20, 160)]), float(np.exp(rng.uniform(-0.9, 0.9)))
     turn = cv2.getRotationMatrix2D((size / 2, size / 2), float(angle), scale)
-    turn[:, 2] += rng.uniform(-20, 20, 2)
+    turn[:, 2] = turn[:, 2] + rng.uniform(-20, 20, 2)
     return np.asarray(cv2.warpAffine(picture, turn, (size, size), borderMode=cv2.BORDER_REFLECT), np.float32)
 
 
@@ -203,8 +204,8 @@ def _roughened(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
     grain = cv2.GaussianBlur(
         rng.standard_normal(picture.shape[:2], np.float32), (0, 0), rng.uniform(0.4, 2.5)
     )
-    grain = grain / max(float(grain.std()), 1e-6) * rng.uniform(0.5, 2.5) * min(_contrast(picture), 0.15)
-    return np.asarray(picture + grain[:, :, None], np.float32)
+    strength = rng.uniform(0.5, 2.5) * min(_contrast(picture), 0.15) / max(float(grain.std()), 1e-6)
+    return np.asarray(picture + strength * grain[:, :, None], np.float32)
 
 
 def _recoloured(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:

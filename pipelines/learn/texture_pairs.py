@@ -108,7 +108,7 @@ def _opened(stored: NDArray[np.uint16]) -> Texture:
 
 
 def _surface(rng: Generator) -> NDArray[np.uint16]:
-    """A surface, on some of which one kind of mark is normal, so that the encoder must compare and not guess."""
+    """A surface; on some, one kind of mark is normal, so that the encoder must compare and not guess."""
     texture = make_texture(rng, SURFACE_PX)
     if rng.random() < 0.2:
         style = int(rng.integers(2**31))
@@ -122,7 +122,7 @@ def _surface(rng: Generator) -> NDArray[np.uint16]:
 
 def _pair(rng: Generator, texture: Texture, other: Texture) -> _View:
     if rng.random() < 0.5:
-        texture = np.ascontiguousarray(np.rot90(texture, rng.integers(1, 4)))
+        texture = np.ascontiguousarray(np.rot90(texture, int(rng.integers(1, 4))))
     spot = rng.integers(0, SURFACE_PX - CROP_PX + 1, 2)
     second = np.clip(spot + rng.integers(-12, 13, 2), 0, SURFACE_PX - CROP_PX)
     if rng.random() < 0.65:

@@ -7,6 +7,7 @@ helped is docs/experiments.md, heading "Encoder".
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 Texture = NDArray[np.float32]
+_Array = NDArray[Any]  # what OpenCV and arithmetic give before it is a field again
 
 
 def make_texture(rng: Generator, size: int = 384) -> Texture:
@@ -33,7 +35,7 @@ def make_texture(rng: Generator, size: int = 384) -> Texture:
 
 def smooth_noise(rng: Generator, size: int, scale_px: float) -> Field:
     """Blurred noise stretched to 0..1 whose spots are about `scale_px` wide."""
-    coarse = max(4, int(round(size / max(scale_px, 1.0) * 2)))
+    coarse = max(4, round(size / max(scale_px, 1.0) * 2))
     if coarse >= size:
         noise = cv2.GaussianBlur(rng.random((size, size), np.float32), (0, 0), max(scale_px, 0.3))
     else:
@@ -43,9 +45,13 @@ def smooth_noise(rng: Generator, size: int, scale_px: float) -> Field:
     return _stretched(noise)
 
 
-def _stretched(field: NDArray[np.floating]) -> Field:
+def _stretched(field: _Array) -> Field:
     low, high = float(field.min()), float(field.max())
-    return ((field - low) / max(high - low, 1e-6)).astype(np.float32)
+    return _field_of((field - low) / max(high - low, 1e-6))
+
+
+def _field_of(values: _Array) -> Field:
+    return np.asarray(values, np.float32)
 
 
 def _log_uniform(rng: Generator, low: float, high: float) -> float:
@@ -78,20 +84,18 @@ def _spectrum(rng: Generator, size: int) -> Field:
     noise = np.fft.rfft2(rng.standard_normal((size, size), np.float32))
     field = np.fft.irfft2(noise * power, s=(size, size))
     deviation = max(float(field.std()), 1e-9)
-    return np.clip(0.5 + (field - field.mean()) / deviation / 6, 0, 1).astype(np.float32)
+    return _field_of(np.clip(0.5 + (field - field.mean()) / deviation / 6, 0, 1))
 
 
 def _blotches(rng: Generator, size: int) -> Field:
     noise = smooth_noise(rng, size, _log_uniform(rng, 3, 50))
-    return (1 / (1 + np.exp(-(noise - rng.uniform(0.35, 0.7)) * _log_uniform(rng, 8, 120)))).astype(
-        np.float32
-    )
+    return _field_of(1 / (1 + np.exp(-(noise - rng.uniform(0.35, 0.7)) * _log_uniform(rng, 8, 120))))
 
 
 def _grating(rng: Generator, size: int) -> Field:
     along, _ = _plane(rng, size, warp=rng.choice([0.0, rng.uniform(0, 40)]))
     wave = np.sin(along * np.float32(2 * np.pi / _log_uniform(rng, 5, 90)) + rng.uniform(0, 6))
-    return (0.5 + 0.5 * np.tanh(wave * _log_uniform(rng, 0.5, 12))).astype(np.float32)
+    return _field_of(0.5 + 0.5 * np.tanh(wave * _log_uniform(rng, 0.5, 12)))
 
 
 def _weave(rng: Generator, size: int) -> Field:
@@ -100,7 +104,7 @@ def _weave(rng: Generator, size: int) -> Field:
     i, j = np.floor(a / pitch), np.floor(b / pitch)
     over = ((i + j * rng.integers(1, 3)) % rng.integers(2, 4)) < 1
     thread_a, thread_b = np.abs(np.sin(np.pi * a / pitch)), np.abs(np.sin(np.pi * b / pitch))
-    return (np.where(over, thread_a, rng.uniform(0.4, 1) * thread_b)).astype(np.float32)
+    return _field_of(np.where(over, thread_a, rng.uniform(0.4, 1) * thread_b))
 
 
 def _cells(rng: Generator, size: int) -> Field:
@@ -114,9 +118,9 @@ def _cells(rng: Generator, size: int) -> Field:
         return _stretched(np.asarray(distance))
     level = rng.random(int(label.max()) + 1, np.float32)[label]
     if kind == 1:
-        return level
+        return _field_of(level)
     border = cv2.morphologyEx(level, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    return cv2.GaussianBlur(border.astype(np.float32), (0, 0), rng.uniform(0.5, 2))
+    return _field_of(cv2.GaussianBlur(border.astype(np.float32), (0, 0), rng.uniform(0.5, 2)))
 
 
 def _marble(rng: Generator, size: int) -> Field:
@@ -129,7 +133,7 @@ def _marble(rng: Generator, size: int) -> Field:
 def _brushed(rng: Generator, size: int) -> Field:
     """Metal brushing or wood grain: noise drawn out along one direction."""
     wide = int(size * 1.5)
-    noise = rng.standard_normal((wide, wide), np.float32)
+    noise: _Array = rng.standard_normal((wide, wide), np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), _log_uniform(rng, 6, 60), sigmaY=_log_uniform(rng, 0.4, 3))
     angle = float(rng.choice([0, 90, rng.uniform(0, 180)]))
     turn = cv2.getRotationMatrix2D((wide / 2, wide / 2), angle, 1.0)
@@ -138,13 +142,12 @@ def _brushed(rng: Generator, size: int) -> Field:
 
 
 def _grain(rng: Generator, size: int) -> Field:
-    noise = cv2.GaussianBlur(
-        rng.standard_normal((size, size), np.float32), (0, 0), _log_uniform(rng, 0.3, 2.5)
-    )
+    noise: _Array = rng.standard_normal((size, size), np.float32)
+    noise = cv2.GaussianBlur(noise, (0, 0), _log_uniform(rng, 0.3, 2.5))
     noise = noise / max(float(noise.std()), 1e-6)
     if rng.random() < 0.4:
         noise = np.maximum(noise - rng.uniform(0, 2), 0)
-    return np.clip(0.5 + noise / 6, 0, 1).astype(np.float32)
+    return _field_of(np.clip(0.5 + noise / 6, 0, 1))
 
 
 def _circuit(rng: Generator, size: int) -> Field:
@@ -166,7 +169,7 @@ def _circuit(rng: Generator, size: int) -> Field:
             radius = int(rng.integers(3, max(4, pitch // 2 + 1)))
             cv2.circle(board, point.tolist(), radius, 255, -1)
             cv2.circle(board, point.tolist(), radius // 3, int(rng.choice([0, 255])), -1)
-    return cv2.GaussianBlur(board, (0, 0), rng.uniform(0.4, 1.2)).astype(np.float32) / 255
+    return _field_of(cv2.GaussianBlur(board, (0, 0), rng.uniform(0.4, 1.2)) / 255)
 
 
 def _draw_mark(rng: Generator, canvas: NDArray[np.uint8], centre: NDArray[np.int64], reach: float) -> None:
@@ -196,7 +199,7 @@ def _printed(rng: Generator, size: int) -> Field:
         np.roll(np.tile(motif, (1, times)), int(k * rng.choice([0, pitch // 2])), 1) for k in range(times)
     ]
     sheet = np.concatenate(rows)[:size, :size].astype(np.float32) / 255
-    return cv2.GaussianBlur(sheet, (0, 0), rng.uniform(0.4, 1.5))
+    return _field_of(cv2.GaussianBlur(sheet, (0, 0), rng.uniform(0.4, 1.5)))
 
 
 def _scattered(rng: Generator, size: int) -> Field:
@@ -206,7 +209,7 @@ def _scattered(rng: Generator, size: int) -> Field:
     seed, varied = int(rng.integers(2**31)), rng.random() < 0.5
     for centre in rng.integers(0, size, (int(min(700, rng.uniform(0.1, 1.2) * (size / reach) ** 2)) + 3, 2)):
         _draw_mark(rng if varied else np.random.default_rng(seed), canvas, centre, reach)
-    return cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.5)).astype(np.float32) / 255
+    return _field_of(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.5)) / 255)
 
 
 def _lattice(rng: Generator, size: int) -> Field:
@@ -217,9 +220,7 @@ def _lattice(rng: Generator, size: int) -> Field:
     a = a + np.floor(b / pitch) * pitch * rng.choice([0, 0.5])
     u, v = np.abs((a / pitch) % 1 - 0.5), np.abs((b / pitch) % 1 - 0.5)
     reach = np.sqrt(u**2 + v**2) if rng.random() < 0.6 else np.maximum(u, v)
-    return (1 / (1 + np.exp(-(reach - rng.uniform(0.15, 0.47)) * pitch * rng.uniform(0.5, 2)))).astype(
-        np.float32
-    )
+    return _field_of(1 / (1 + np.exp(-(reach - rng.uniform(0.15, 0.47)) * pitch * rng.uniform(0.5, 2))))
 
 
 def _plain(rng: Generator, size: int) -> Field:
@@ -253,9 +254,8 @@ def _shape_on_ground(rng: Generator, part: Field, ground: Field) -> Field:
     reach = rng.uniform(0.12, 0.45) * size
     outside = (np.hypot(a, b), np.abs(a), np.maximum(np.abs(a), np.abs(b)))[rng.integers(3)] - reach
     cover = np.clip(0.5 - outside / rng.uniform(1, 3), 0, 1)
-    return part * cover + (ground * np.float32(rng.uniform(0, 0.6)) + np.float32(rng.uniform(0, 0.4))) * (
-        1 - cover
-    )
+    behind = ground * rng.uniform(0, 0.6) + rng.uniform(0, 0.4)
+    return _field_of(part * cover + behind * (1 - cover))
 
 
 def _coloured(rng: Generator, field: Field) -> Texture:

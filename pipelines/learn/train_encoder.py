@@ -1,4 +1,4 @@
-"""Training of the bundled encoder: learn to find a defect by comparing with a normal view of the same surface.
+"""Training of the bundled encoder: to find a defect by comparing with a normal view of the same surface.
 
 The loss is what the patch memory will do with the features. Each patch of the flawed view takes its
 greatest cosine to any patch of the normal view; low must mean defect (focal + Dice against the mask).
@@ -114,7 +114,7 @@ def _set_rate(run: _Run, total_s: float) -> None:
 def _step(run: _Run, batch: PairBatch, device: str) -> None:
     loss, parts = _loss(run, batch, device)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
     run.optimizer.step()
     run.average.update_parameters(run.network)
@@ -165,7 +165,7 @@ def _cells(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _segmentation_loss(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """Focal loss (Lin et al. 2017, arXiv 1708.02002, gamma 2) plus a soft Dice loss over the batch; all (B, cells)."""
+    """Focal loss (Lin et al. 2017, arXiv 1708.02002, gamma 2) plus soft Dice; all (B, cells)."""
     p = logit.sigmoid()
     entropy = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
     miss = torch.where(label > 0, 1 - p, p)
@@ -184,7 +184,7 @@ def _ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
         try:
             while not is_done.is_set():
                 ready.put(next(batches))
-        except BaseException as error:  # handed to the trainer, which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to the trainer, which raises it
             ready.put(error)
 
     threading.Thread(target=produce, daemon=True, name="texture-pairs").start()
@@ -209,7 +209,7 @@ def _averaged(run: _Run) -> SurfaceNetwork:
 def _provenance(run: _Run, seed: int) -> dict[str, str]:
     seen = run.steps * PAIRS_PER_STEP * 2
     return {
-        "trained_on": "formula-made surfaces and defects only (pipelines/learn/textures.py)",
+        "trained_on": "formula-made surfaces and simulated lines only (pipelines/learn/texture_pairs.py)",
         "steps": str(run.steps),
         "pictures_160px": str(seen),
         "minutes": f"{run.elapsed_s / 60:.1f}",
@@ -229,9 +229,10 @@ def _resumed(run: _Run, path: Path, device: str) -> _Run:
     if not path.exists():
         return run
     state = torch.load(path, map_location=device, weights_only=True)
-    for part, saved in zip(
-        (run.network, run.average, run.scale, run.optimizer), state["states"], strict=True
-    ):
-        part.load_state_dict(saved)
+    network, average, scale, optimizer = state["states"]
+    run.network.load_state_dict(network)
+    run.average.load_state_dict(average)
+    run.scale.load_state_dict(scale)
+    run.optimizer.load_state_dict(optimizer)
     run.steps, run.elapsed_s = state["steps"], state["elapsed_s"]
     return run

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SiglipVisionModel
 
+from pipelines.errors import InputRefused
 from pipelines.learn.triad_pool import LABELS, NO_LABEL, Shard, Vocabulary, read_shard, written_shards
 from pipelines.triad.model import new_tower, normalised
 
@@ -149,7 +150,7 @@ def _batches(pool: Path, seed: int) -> Iterator[tuple[Shard, NDArray[np.int64]]]
     is too small for any patch is left out: it would teach to guess."""
     rng = np.random.default_rng(seed)
     while True:
-        known = written_shards(pool)
+        known, given = written_shards(pool), 0
         groups = [known[at : at + SHARDS_AT_ONCE] for at in range(0, len(known), SHARDS_AT_ONCE)]
         for at in rng.permutation(len(groups)):
             shard = _joined([read_shard(pool, index) for index in groups[at]])
@@ -160,7 +161,10 @@ def _batches(pool: Path, seed: int) -> Iterator[tuple[Shard, NDArray[np.int64]]]
             for turn in range(min(len(defective) // wanted, len(others) // (BATCH - wanted))):
                 bad = defective[turn * wanted : (turn + 1) * wanted]
                 good = others[turn * (BATCH - wanted) : (turn + 1) * (BATCH - wanted)]
+                given += 1
                 yield shard, np.concatenate([bad, good])
+        if not given:
+            raise InputRefused(f"{pool} holds too few crops for one batch: run the stage 'pool' first")
 
 
 def _joined(shards: list[Shard]) -> Shard:

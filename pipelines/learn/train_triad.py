@@ -4,6 +4,7 @@ Each stage can be stopped at any time and goes on where it was; ``triad train`` 
 learned is in safetensors: nothing that is loaded can run code.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,7 +68,7 @@ def train_triad(out: Path, checkpoints: Path, training: TriadTraining, tell: Pro
     lines = simulated_lines()
     words = vocabulary(lines)
     _check_vocabulary(words, checkpoints)
-    pool, features = checkpoints / "pool", checkpoints / "features"
+    pool = checkpoints / "pool"
     is_all, stage = training.stage is TrainingStage.ALL, training.stage
     if is_all or stage is TrainingStage.POOL:
         for index in range(training.shards):
@@ -78,7 +79,8 @@ def train_triad(out: Path, checkpoints: Path, training: TriadTraining, tell: Pro
         schedule = TowerSchedule(minutes=minutes, seed=training.seed)
         train_tower(pool, words, checkpoints, schedule, tell, device=training.device)
     if is_all or stage is TrainingStage.FEATURES:
-        cache_features(pool, _tower(words, checkpoints), features, tell, device=training.device)
+        tower, own = _tower(words, checkpoints)
+        cache_features(pool, tower, own / "features", tell, device=training.device)
     if is_all or stage is TrainingStage.DECODER:
         minutes = training.minutes * (1 - TOWER_SHARE if is_all else 1)
         _decoder_stage(out, checkpoints, training, minutes, lines, tell)
@@ -103,28 +105,30 @@ def _decoder_stage(
     lines: Mapping[str, SimulatedLine],
     tell: Progress,
 ) -> None:
-    features = checkpoints / "features"
+    tower, own = _tower(vocabulary(lines), checkpoints)
+    features = own / "features"
     if not any(features.glob("*.safetensors")):
         raise InputRefused(f"{features} is empty: run the stage 'features' before 'decoder'")
     knowledge = {name: line.knowledge for name, line in lines.items()}
     tokenizer = train_tokenizer(knowledge.values())
-    tower = _tower(vocabulary(lines), checkpoints)
     network = new_network(tokenizer, tower, training.seed).to(training.device)
     book = open_textbook(checkpoints / "pool", features)
     schedule = DecoderSchedule(minutes=minutes, seed=training.seed)
-    train_decoder(book, knowledge, network, tokenizer, checkpoints, schedule, tell)
+    train_decoder(book, knowledge, network, tokenizer, own, schedule, tell)
     save_triad(out, network.cpu(), tokenizer, trained_products(lines))
     tell(f"saved to {out}")
 
 
-def _tower(words: Vocabulary, checkpoints: Path) -> SiglipVisionModel:
+def _tower(words: Vocabulary, checkpoints: Path) -> tuple[SiglipVisionModel, Path]:
+    """The tower as it stands, and the folder of what was computed with exactly this one."""
     file = checkpoints / "tower.safetensors"
     if not file.exists():
         raise InputRefused(f"{file} is missing: run the stage 'tower' first")
     student = TowerStudent(words)
     state = load_file(file)
     student.load_state_dict({name: one for name, one in state.items() if name in student.state_dict()})
-    return student.tower.eval()
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return student.tower.eval(), checkpoints / f"tower-{digest[:12]}"
 
 
 def _check_vocabulary(words: Vocabulary, checkpoints: Path) -> None:

@@ -5,9 +5,11 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,11 +21,13 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipelines.errors import FrameRejected, InputRefused, RejectReason, StageUnavailable
-from pipelines.frame import Picture
+from pipelines.frame import Picture, Pixels
 from pipelines.localize.surface_network import SurfaceFeatures, SurfaceNetwork, normalised
 
 STRIDE_PX = 8  # of what is handed out; the network itself works down to 4 px
-SMALLEST_SIDE_PX = 16
+WHOLE_SIDE_PX = 256
+SMALLEST_SIDE_PX = 32
+RIM_CELLS = 2  # mirrored all around, then cut off: at the network's own border features are unlike any other
 BUNDLED = "encoder.safetensors"
 _PIXELS_PER_PASS = 1_000_000  # keeps the activations of one pass below about 0.5 GB
 
@@ -33,13 +37,14 @@ _Result = TypeVar("_Result")
 class Encoder:
     """A frozen `SurfaceNetwork` with the SHA-256 of its weights file.
 
-    Takes pictures of any size: padded by reflection to a multiple of 16, results cut back. What a picture
+    Takes pictures of any size: mirrored at the rim, results cut back. What a picture
     gives does not depend on the others in the call (within 1e-4).
     """
 
     def __init__(self, network: SurfaceNetwork, digest: str, device: str = "cpu") -> None:
         self.digest = digest
         self.device = device
+        self.stride_px = STRIDE_PX
         _fold_normalisation(network.eval().requires_grad_(False))
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -47,7 +52,7 @@ class Encoder:
         """float32 (ceil(height / 8), ceil(width / 8), 64) each, row by row; the 64 have unit length.
 
         Raises:
-            FrameRejected: a side is shorter than 16 px.
+            FrameRejected: a side is shorter than 32 px.
             StageUnavailable: the device failed.
         """
         return [np.asarray(grid.cpu().numpy(), np.float32) for grid in self.patch_grids(pictures)]
@@ -58,12 +63,15 @@ class Encoder:
         def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> Tensor:
             rows, columns = -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
             averaged = functional.normalize(functional.avg_pool2d(seen.patches[k], 2), dim=0)
-            return averaged[:, :rows, :columns].permute(1, 2, 0).contiguous()
+            inner = averaged[:, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
+            return inner.permute(1, 2, 0).contiguous()
 
         return self._each(pictures, cut)
 
     def embedding(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """float32 (len(pictures), 128), each of unit length: cosine says how alike two pictures are.
+
+        Large pictures are looked at from afar: what they show as a whole needs no detail, and costs a sixth.
 
         Raises: as `patch_features`.
         """
@@ -71,7 +79,7 @@ class Encoder:
         def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> NDArray[np.float32]:
             return np.asarray(seen.whole[k].cpu().numpy(), np.float32)
 
-        rows = self._each(pictures, cut)
+        rows = self._each([_from_afar(picture) for picture in pictures], cut)
         return np.stack(rows) if rows else np.zeros((0, self._network.to_whole.out_features), np.float32)
 
     def _each(
@@ -115,18 +123,24 @@ def _reject_too_small(picture: Picture) -> None:
         )
 
 
+def _from_afar(picture: Picture) -> Picture:
+    """Shrunk to at most ``WHOLE_SIDE_PX`` a side, but not below what the network takes."""
+    _reject_too_small(picture)
+    share = WHOLE_SIDE_PX / max(picture.height_px, picture.width_px)
+    if share >= 1:
+        return picture
+    height, width = (
+        max(SMALLEST_SIDE_PX, round(side * share)) for side in (picture.height_px, picture.width_px)
+    )
+    pixels = cv2.resize(picture.pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return Picture(pixels=cast("Pixels", pixels), bit_depth=picture.bit_depth)
+
+
 def _padded(x: Tensor) -> Tensor:
-    """Reflected at the right and below to multiples of 64, or of 16 where the picture is too small for that.
-
-    The network needs multiples of 16; few different sizes spare the CPU library from making new kernels for
-    each (three times slower on a folder of odd sizes).
-    """
-    down, right = (_missing(side) for side in x.shape[2:])
-    return functional.pad(x, (0, right, 0, down), mode="reflect") if down or right else x
-
-
-def _missing(side: int) -> int:
-    return -side % 64 if -side % 64 < side else -side % 16
+    """Reflected by the rim all around, and on to multiples of 16 at the right and below."""
+    rim = RIM_CELLS * STRIDE_PX
+    down, right = rim + -x.shape[2] % 16, rim + -x.shape[3] % 16
+    return functional.pad(x, (rim, right, rim, down), mode="reflect")
 
 
 def _fold_normalisation(module: torch.nn.Module) -> None:
@@ -134,7 +148,7 @@ def _fold_normalisation(module: torch.nn.Module) -> None:
     for child in module.children():
         if isinstance(child, torch.nn.Sequential):
             layers = list(child)
-            for k, (layer, after) in enumerate(zip(layers, layers[1:], strict=False)):
+            for k, (layer, after) in enumerate(pairwise(layers)):
                 if isinstance(layer, torch.nn.Conv2d) and isinstance(after, torch.nn.BatchNorm2d):
                     child[k] = fuse_conv_bn_eval(layer, after)
                     child[k + 1] = torch.nn.Identity()

@@ -23,13 +23,13 @@ from torch.nn import functional
 from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
-from pipelines.localize.coreset import Sample, greedy_coreset, usual_distance
-from pipelines.localize.encoder import STRIDE_PX, Encoder
+from pipelines.localize.coreset import Sample, Spread, greedy_coreset, rings, spread_of_normal
+from pipelines.localize.features import PatchFeatures
 
 DEFAULT_SIZE = 3000
 _ASKED_AT_ONCE = 2048  # patches compared in one go: 2048 x 4000 float32 is 33 MB
 _FIT_AT_ONCE = 8  # pictures
-_CANDIDATES = 40_000  # patches the coreset is chosen from
+_CANDIDATES = 20_000  # patches the coreset is chosen from
 _ONE_IN_FOUR = 4  # below this many pictures, quarters of a picture stand in for other pictures
 
 
@@ -37,7 +37,7 @@ _ONE_IN_FOUR = 4  # below this many pictures, quarters of a picture stand in for
 class MapSettings:
     """How distances become a map; part of the digest."""
 
-    smoothing_px: float = 4.0
+    smoothing_px: float = 8.0
 
 
 DEFAULT_SETTINGS = MapSettings()
@@ -45,21 +45,18 @@ DEFAULT_SETTINGS = MapSettings()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchMemory:
-    """A `Localizer`. Scores are distances in units of what is usual at the nearest remembered patch.
+    """A `Localizer`. Scores are distances in units of what is usual there; ``patches`` is (n, 64), unit length."""
 
-    ``patches`` is float32 (n, 64), unit length; ``usual`` is float32 (n,), above 0: both on the encoder's device.
-    """
-
-    encoder: Encoder
+    encoder: PatchFeatures
     patches: Tensor
-    usual: Tensor
+    spread: Spread
     settings: MapSettings = DEFAULT_SETTINGS
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         parts = hashlib.sha256(self.encoder.digest.encode())
         parts.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
-        for tensor in (self.patches, self.usual):
+        for tensor in (self.patches, self.spread.usual, self.spread.rim):
             parts.update(tensor.cpu().numpy().tobytes())
         object.__setattr__(self, "digest", parts.hexdigest())
 
@@ -68,12 +65,12 @@ class PatchMemory:
         cls,
         pictures: Sequence[Picture],
         *,
-        encoder: Encoder,
+        encoder: PatchFeatures,
         size: int = DEFAULT_SIZE,
         seed: int = 0,
         settings: MapSettings = DEFAULT_SETTINGS,
     ) -> Self:
-        """Remember at most `size` patches of normal pictures, from one picture upwards; same input, same memory.
+        """Remember at most `size` patches of one or more normal pictures; same input, same memory.
 
         Raises:
             InputRefused: no pictures.
@@ -83,7 +80,7 @@ class PatchMemory:
             raise InputRefused("a patch memory needs at least one normal picture; none was given")
         sample = _sampled_patches(pictures, encoder, seed)
         chosen = greedy_coreset(sample.patches, size)
-        return cls(encoder, sample.patches[chosen].clone(), usual_distance(sample, chosen), settings)
+        return cls(encoder, sample.patches[chosen].clone(), spread_of_normal(sample, chosen), settings)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
@@ -95,10 +92,12 @@ class PatchMemory:
 
     @torch.inference_mode()
     def _map(self, picture: Picture, grid: Tensor) -> AnomalyMap:
-        distance = relative_distance(grid.flatten(0, 1), self.patches, self.usual).reshape(
-            1, 1, *grid.shape[:2]
+        distance = relative_distance(grid.flatten(0, 1), self.patches, self.spread.usual)
+        ring = rings(*grid.shape[:2]).to(grid.device)
+        distance = distance.reshape(ring.shape) / self.spread.rim[ring]
+        on_pixels = functional.interpolate(
+            distance[None, None], scale_factor=float(self.encoder.stride_px), mode="bilinear"
         )
-        on_pixels = functional.interpolate(distance, scale_factor=float(STRIDE_PX), mode="bilinear")
         smooth = _smoothed(on_pixels, self.settings.smoothing_px)[0, 0].cpu().numpy()
         scores = np.zeros((picture.height_px, picture.width_px), np.float32)
         rows = (
@@ -113,11 +112,11 @@ class PatchMemory:
             "encoder": self.encoder.digest,
             "settings": json.dumps(asdict(self.settings), sort_keys=True),
         }
-        tensors = {"patches": self.patches.cpu().contiguous(), "usual": self.usual.cpu().contiguous()}
-        save_file(tensors, path, metadata)
+        tensors = {"patches": self.patches, "usual": self.spread.usual, "rim": self.spread.rim}
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
 
     @classmethod
-    def load(cls, path: Path, encoder: Encoder) -> Self:
+    def load(cls, path: Path, encoder: PatchFeatures) -> Self:
         """What `save` wrote.
 
         Raises:
@@ -126,7 +125,9 @@ class PatchMemory:
         try:
             with safe_open(path, framework="pt") as stored:
                 metadata = stored.metadata() or {}
-                patches, usual = stored.get_tensor("patches"), stored.get_tensor("usual")
+                patches, usual, rim = (
+                    stored.get_tensor(name).to(encoder.device) for name in ("patches", "usual", "rim")
+                )
             settings, made_with = MapSettings(**json.loads(metadata["settings"])), metadata["encoder"]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputRefused(f"{path} is not a patch memory: {error}") from error
@@ -135,7 +136,7 @@ class PatchMemory:
             raise InputRefused(
                 f"{path} was made with encoder {made_with[:12]}, {this}: fit the product again"
             )
-        return cls(encoder, patches.to(encoder.device), usual.to(encoder.device), settings)
+        return cls(encoder, patches, Spread(usual, rim), settings)
 
 
 def _delivered(picture: Picture) -> Picture:
@@ -144,11 +145,12 @@ def _delivered(picture: Picture) -> Picture:
     return Picture(pixels=picture.pixels[: picture.valid_lines], bit_depth=picture.bit_depth)
 
 
-def _sampled_patches(pictures: Sequence[Picture], encoder: Encoder, seed: int) -> Sample:
+def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Sample:
     """Equally many patches of each picture, as far as it has them, and where each one is from."""
     rng, share = np.random.default_rng(seed), max(64, _CANDIDATES // len(pictures))
     patches: list[Tensor] = []
     sources: list[Tensor] = []
+    depths: list[Tensor] = []
     for start in range(0, len(pictures), _FIT_AT_ONCE):
         complete = [_delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
         for number, grid in enumerate(encoder.patch_grids(complete), start):
@@ -156,16 +158,17 @@ def _sampled_patches(pictures: Sequence[Picture], encoder: Encoder, seed: int) -
                 grid.device
             )
             patches.append(grid.flatten(0, 1)[places])
+            depths.append(rings(*grid.shape[:2]).to(grid.device).flatten()[places])
             row, column = places // grid.shape[1], places % grid.shape[1]
             quarter = (row * 2 // grid.shape[0]) * 2 + column * 2 // grid.shape[1]
             few = len(pictures) < _ONE_IN_FOUR
             sources.append(number * 4 + quarter if few else torch.full_like(places, number))
-    return Sample(torch.cat(patches), torch.cat(sources))
+    return Sample(torch.cat(patches), torch.cat(sources), torch.cat(depths))
 
 
 @torch.inference_mode()
 def relative_distance(asked: Tensor, known: Tensor, usual: Tensor) -> Tensor:
-    """Least (1 - cosine) / usual of each row of `asked` (m, D) to any row of `known` (n, D); bounded memory."""
+    """Least (1 - cosine) / usual of each row of `asked` (m, D) to any of `known` (n, D); bounded memory."""
     weighted, offset = (known / usual[:, None]).T.contiguous(), 1 / usual
     parts = [torch.addmm(offset, chunk, weighted, alpha=-1).amin(1) for chunk in asked.split(_ASKED_AT_ONCE)]
     return torch.cat(parts).clamp_min(0)

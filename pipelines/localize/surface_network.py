@@ -1,4 +1,4 @@
-"""The network behind the bundled encoder: a small residual pyramid, trained from scratch on formula-made surfaces.
+"""The network behind the bundled encoder: a small residual pyramid, trained from scratch.
 
 Letters in shapes: B pictures, C channels, H and W pixels (multiples of 16), D features.
 """
@@ -25,7 +25,7 @@ class SurfaceFeatures(NamedTuple):
 
 
 def normalised(rgb: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(B, 3, H, W) in 0..1 → (B, 4, H, W), free of exposure; `mean` and `deviation` are (B,) of the grey picture.
+    """(B, 3, H, W) in 0..1 → (B, 4, H, W), free of exposure; `mean`, `deviation` (B,) of the grey.
 
     Who crops passes the whole picture's values, so that a crop sees what the frame would.
     """
@@ -41,7 +41,7 @@ def normalised(rgb: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def _window_mean(grey: Tensor) -> Tensor:
-    """Mean over about 36 px around, on a grid four times coarser (B, 1, H/4, W/4): ten times cheaper, as good."""
+    """Mean over about 36 px around, on a grid four times coarser (B, 1, H/4, W/4): ten times cheaper."""
     for _ in range(2):
         grey = functional.avg_pool2d(grey, LOCAL_WINDOW, 1, LOCAL_WINDOW // 2, count_include_pad=False)
     return grey
@@ -68,7 +68,7 @@ class _Residual(nn.Module):
 
 
 class SurfaceNetwork(nn.Module):
-    """Residual stages down to stride 16, then a feature pyramid up to stride 4 (Lin et al. 2017, arXiv 1612.03144)."""
+    """Residual stages down to stride 16, then a pyramid up to 4 (Lin et al. 2017, arXiv 1612.03144)."""
 
     def __init__(self, features: int = 64) -> None:
         super().__init__()

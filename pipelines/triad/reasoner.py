@@ -36,6 +36,7 @@ from pipelines.triad.questions import (
 from pipelines.triad.slots import Choice, Dialogue
 from pipelines.triad.spelling import prompt_ids
 from pipelines.triad.telling import tell
+from pipelines.triad.tower_features import TowerFeatures
 
 CASES_AT_ONCE = 8
 
@@ -53,6 +54,11 @@ class TriadReasoner:
     def view_px(self) -> int:
         """The side of the views that cases must bring."""
         return self._model.view_px
+
+    @property
+    def features(self) -> TowerFeatures:
+        """Its vision tower as patch features, for the products it knows."""
+        return TowerFeatures(self._model)
 
     def knows(self, knowledge: ProductKnowledge) -> bool:
         """Whether every defect and step of this knowledge was trained on, under this product's name."""

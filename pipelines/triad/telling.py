@@ -155,8 +155,10 @@ def _concluded(case: Case, findings: Findings) -> RationaleStep:
     defect, step = _defect(case, findings), _process_step(case, findings)
     name = "unknown defect" if defect is None else defect.name.lower()
     origin = f" from {step.name.lower()}" if step else ""
-    text = f"Defective: {name}{origin}; the model gives a defect {findings.defect_probability:.0%}."
-    return _step(StepKind.CONCLUDE, text, *cites)
+    text = f"Defective: {name}{origin}; the model gives a defect {findings.defect_probability:.0%}"
+    if defect is not None:
+        text += f" and, among what it knows, this name {findings.defect_confidence:.0%}"
+    return _step(StepKind.CONCLUDE, f"{text}.", *cites)
 
 
 def _look(findings: Findings) -> str:

@@ -38,6 +38,11 @@ def test_honest_text_stays(honest: str) -> None:
     assert clean_text(honest) == honest
 
 
+def test_what_had_to_be_cleaned_can_still_be_told_apart() -> None:
+    assert clean_text("a\0b") == r"a\x00b"
+    assert clean_text("a\udcffb") == r"a\udcffb"
+
+
 @given(value=values)
 def test_clean_json_is_cleaned_once(value: object) -> None:
     cleaned = clean_json(value)

@@ -204,6 +204,21 @@ class TestFence:
         with reading(stream.engine) as connection:
             assert rows_in(connection, "verdict") == 0
 
+    def test_a_zombie_whose_successor_is_done_writes_nothing_either(self, stream: Stream) -> None:
+        stream.plan(1)
+        zombie = stream.must_claim(owner="slow")
+        expire(stream, gone=("slow",))
+        stream.inspect_all()
+
+        with transaction(stream.engine) as connection:
+            with pytest.raises(StaleFence):
+                save_verdicts(connection, zombie, stream.verdicts(zombie))
+            with pytest.raises(StaleFence):
+                save_dead_letters(connection, zombie, [dead_letter_at(0)])
+            with pytest.raises(StaleFence):
+                save_lost(connection, zombie, first=0, end=1)
+        assert stream.audit().verdict == 1
+
     def test_a_zombie_neither_renews_nor_hands_back_nor_splits(self, stream: Stream, stale: Claim) -> None:
         with transaction(stream.engine) as connection:
             with pytest.raises(StaleFence):

@@ -9,9 +9,9 @@ from pipelines.errors import InputRefused
 from pipelines.learn import triad_pool
 from pipelines.learn.evaluate_triad import Judged, evaluation_cases, scores, table, without_views
 from pipelines.learn.instruct import Instruction, instruct
+from pipelines.learn.lessons import IGNORED, lesson
 from pipelines.learn.oracle_evidence import oracle_evidence
 from pipelines.learn.simulator import EVALUATION_SEED, simulated_lines
-from pipelines.learn.train_decoder import IGNORED, lesson
 from pipelines.learn.train_tower import rate_share
 from pipelines.learn.train_triad import TrainingStage, TriadTraining, train_triad, trained_products
 from pipelines.learn.triad_pool import PooledCase, vocabulary
@@ -123,10 +123,16 @@ def test_a_transcript_without_views_says_nothing_of_views() -> None:
     assert any("view" in said.text for said in transcript(answer, 1))
 
 
-def test_a_decoder_without_features_is_refused(tmp_path: Path) -> None:
-    training = TriadTraining(stage=TrainingStage.DECODER, minutes=0.01)
-    with pytest.raises(InputRefused, match="run the stage 'features' before"):
+@pytest.mark.parametrize("stage", [TrainingStage.FEATURES, TrainingStage.DECODER])
+def test_a_stage_without_the_one_before_is_refused(stage: TrainingStage, tmp_path: Path) -> None:
+    training = TriadTraining(stage=stage, minutes=0.01)
+    with pytest.raises(InputRefused, match="run the stage 'tower' first"):
         train_triad(tmp_path / "out", tmp_path / "work", training, print)
+
+
+def test_a_tower_without_a_pool_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputRefused, match="run the stage 'pool' first"):
+        train_triad(tmp_path / "out", tmp_path, TriadTraining(stage=TrainingStage.TOWER), print)
 
 
 def test_checkpoints_of_another_simulator_are_refused(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workers.embedded import EmbeddedSystem
     from workers.run_outcome import RunOutcome
 
-NORMALS_PER_LINE = 48
+NORMALS_PER_LINE = 40
 
 _HONEST = (
     "The bundled models were trained on simulated surfaces only. Outside the products they know they name "
@@ -33,7 +33,7 @@ _HONEST = (
 
 def demo(
     context: typer.Context,
-    frames: Annotated[int, typer.Option(min=1, max=2000, help="Frames per line.")] = 44,
+    frames: Annotated[int, typer.Option(min=1, max=2000, help="Frames per line.")] = 40,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Inspect frames of five simulated product lines and write a page to look at.
