@@ -4,7 +4,7 @@ InspectionError
 ├── FrameRejected      the frame itself is unusable         → dead letter with a reason, never retried
 ├── StageUnavailable   a model, store or service is down    → handed back and retried, visible, never terminal
 ├── AnswerRejected     the model's answer breaks the form   → a person decides (review)
-└── InputRefused       what a person asked for cannot be had → one line that names the field or file and the remedy
+└── InputRefused       a person asked for what cannot be had → one line naming field or file, and the remedy
 """
 
 from enum import StrEnum

@@ -102,7 +102,7 @@ def asks_for_rationale(inspection: Inspection, rule: ReasonRule) -> bool:
 
 
 def shown_to_reasoner(picture: Picture, views: Sequence[View], *, view_px: int) -> Shown:
-    """The whole picture squeezed to a square, then each view; also for a reference, with the query's views."""
+    """The whole picture squeezed to a square, then each view; a reference is cut by the query's views."""
     return Shown(
         base=base_view(picture, view_px),
         views=tuple(crop_view(picture, view, view_px) for view in views),

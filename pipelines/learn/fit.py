@@ -192,7 +192,8 @@ def _notes(split: Split) -> tuple[str, ...]:
     if not split.is_provisional:
         return (f"{used}; false-reject rate {split.rate:.3g}",)
     needed = 2 * normals_needed(RATES[-1])
-    return (
+    note = (
         f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
-        f"normal a false-reject rate of {RATES[-1]:.0%} can be kept",
+        f"normal a false-reject rate of {RATES[-1]:.0%} can be kept"
     )
+    return (note,)

@@ -45,7 +45,7 @@ DEFAULT_SETTINGS = MapSettings()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchMemory:
-    """A `Localizer`. Scores are distances in units of what is usual there; ``patches`` is (n, 64), unit length."""
+    """A `Localizer`: distances in units of what is usual there. ``patches`` is (n, 64), of unit length."""
 
     encoder: PatchFeatures
     patches: Tensor

@@ -192,6 +192,7 @@ def test_scores_count_misses_and_false_alarms_apart() -> None:
     assert "| p | 6 | 0.625 |" in table([row])
 
 
+@pytest.mark.slow
 def test_all_stages_end_in_a_model_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triad_pool, "NORMALS", 3)
     monkeypatch.setattr(triad_pool, "DEFECTIVES", 4)
