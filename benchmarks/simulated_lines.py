@@ -106,7 +106,7 @@ def recipe_of(product: str, fitted: FittedProduct) -> Recipe:
     return Recipe(
         product=product,
         profile=TINY.name,
-        localizer=LocalizerPart(name="tower-memory", digest=fitted.memory.digest, memory_uri="memory:none"),
+        localizer=LocalizerPart(name="stem-memory", digest=fitted.memory.digest, memory_uri="memory:none"),
         calibration=fitted.calibration,
         decision=fitted.decision,
         regions=fitted.regions,

@@ -10,7 +10,7 @@ from pipelines.errors import InputRefused
 from pipelines.inspection import Inspector
 from pipelines.profiles import profile
 from storage.database import reading
-from workers.products import TOWER_MEMORY, ReferenceExtractor, load_memory, load_references_of
+from workers.products import STEM_MEMORY, ReferenceExtractor, load_memory, load_references_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ class LoadedModels:
         )
 
     def _features(self, recipe: Recipe) -> PatchFeatures:
-        return self.triad.features if recipe.localizer.name == TOWER_MEMORY else self.encoder
+        return self.triad.features if recipe.localizer.name == STEM_MEMORY else self.encoder
 
     def _torch_device(self) -> str:
         return torch_device(self.device)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipelines.localize.patch_memory import PatchMemory
     from pipelines.triad.reasoner import TriadReasoner
 
-PATCH_MEMORY, TOWER_MEMORY = "patch-memory", "tower-memory"  # by the encoder's features, or the LMM tower's
+PATCH_MEMORY, STEM_MEMORY = "patch-memory", "stem-memory"  # by the encoder's features, or the LMM stem's
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
 
@@ -97,7 +97,7 @@ class ProductShelf:
             false_reject_rate=false_reject_rate,
             progress=progress,
         )
-        localizer = TOWER_MEMORY if is_known else PATCH_MEMORY
+        localizer = STEM_MEMORY if is_known else PATCH_MEMORY
         recipe = self._store(product, frames, fitted, known, localizer=localizer)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable

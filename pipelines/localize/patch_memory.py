@@ -1,9 +1,8 @@
 """The training-free expert: remember patches of normal frames, score by the distance to the nearest one.
 
 After PatchCore (Roth et al. 2022, arXiv 2106.08265): greedy coreset over locally averaged patch
-features, nearest neighbour at inspection. Two things differ. The encoder was trained for exactly this
-comparison, so features are few (64) and of unit length. And each remembered patch knows how far normal
-patches of *other* pictures usually are from it, so that a busy place does not outshout a quiet one.
+features, nearest neighbour at inspection. Ours differs in that the bundled encoder was trained for exactly
+this comparison, so features are few (64), of unit length, and one distance scale serves all surfaces.
 """
 
 import hashlib
@@ -23,21 +22,20 @@ from torch.nn import functional
 from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
-from pipelines.localize.coreset import Sample, Spread, greedy_coreset, rings, spread_of_normal
+from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.features import PatchFeatures
 
 DEFAULT_SIZE = 3000
 _ASKED_AT_ONCE = 2048  # patches compared in one go: 2048 x 4000 float32 is 33 MB
 _FIT_AT_ONCE = 8  # pictures
-_CANDIDATES = 20_000  # patches the coreset is chosen from
-_ONE_IN_FOUR = 4  # below this many pictures, quarters of a picture stand in for other pictures
+_CANDIDATE_NUMBERS = 10_000_000  # what the coreset is chosen from: all of 24 frames of 640x640 at 64 features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapSettings:
     """How distances become a map; part of the digest."""
 
-    smoothing_px: float = 8.0
+    smoothing_px: float = 4.0
 
 
 DEFAULT_SETTINGS = MapSettings()
@@ -45,19 +43,17 @@ DEFAULT_SETTINGS = MapSettings()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchMemory:
-    """A `Localizer`: distances in units of what is usual there. ``patches`` is (n, 64), of unit length."""
+    """A `Localizer` over remembered patches (n, D), of unit length, on the encoder's device."""
 
     encoder: PatchFeatures
     patches: Tensor
-    spread: Spread
     settings: MapSettings = DEFAULT_SETTINGS
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         parts = hashlib.sha256(self.encoder.digest.encode())
         parts.update(json.dumps(asdict(self.settings), sort_keys=True).encode())
-        for tensor in (self.patches, self.spread.usual, self.spread.rim):
-            parts.update(tensor.cpu().numpy().tobytes())
+        parts.update(self.patches.cpu().numpy().tobytes())
         object.__setattr__(self, "digest", parts.hexdigest())
 
     @classmethod
@@ -78,9 +74,8 @@ class PatchMemory:
         """
         if not pictures:
             raise InputRefused("a patch memory needs at least one normal picture; none was given")
-        sample = _sampled_patches(pictures, encoder, seed)
-        chosen = greedy_coreset(sample.patches, size)
-        return cls(encoder, sample.patches[chosen].clone(), spread_of_normal(sample, chosen), settings)
+        candidates = _sampled_patches(pictures, encoder, seed)
+        return cls(encoder, candidates[greedy_coreset(candidates, size)], settings)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
@@ -92,11 +87,13 @@ class PatchMemory:
 
     @torch.inference_mode()
     def _map(self, picture: Picture, grid: Tensor) -> AnomalyMap:
-        distance = relative_distance(grid.flatten(0, 1), self.patches, self.spread.usual)
-        ring = rings(*grid.shape[:2]).to(grid.device)
-        distance = distance.reshape(ring.shape) / self.spread.rim[ring]
+        distance = nearest_distance(grid.flatten(0, 1), self.patches).reshape(1, 1, *grid.shape[:2])
+        # The outermost cells see half a mirrored picture and are the loudest in most normal frames: their
+        # neighbours speak for them. Magnetic tiles 0.72 to 0.80, simulated boards 0.69 to 0.83 (AUROC).
+        if min(grid.shape[:2]) > 2:
+            distance = functional.pad(distance[:, :, 1:-1, 1:-1], (1, 1, 1, 1), mode="replicate")
         on_pixels = functional.interpolate(
-            distance[None, None], scale_factor=float(self.encoder.stride_px), mode="bilinear"
+            distance, scale_factor=float(self.encoder.stride_px), mode="bilinear"
         )
         smooth = _smoothed(on_pixels, self.settings.smoothing_px)[0, 0].cpu().numpy()
         scores = np.zeros((picture.height_px, picture.width_px), np.float32)
@@ -112,8 +109,7 @@ class PatchMemory:
             "encoder": self.encoder.digest,
             "settings": json.dumps(asdict(self.settings), sort_keys=True),
         }
-        tensors = {"patches": self.patches, "usual": self.spread.usual, "rim": self.spread.rim}
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+        save_file({"patches": self.patches.cpu().contiguous()}, path, metadata)
 
     @classmethod
     def load(cls, path: Path, encoder: PatchFeatures) -> Self:
@@ -125,9 +121,7 @@ class PatchMemory:
         try:
             with safe_open(path, framework="pt") as stored:
                 metadata = stored.metadata() or {}
-                patches, usual, rim = (
-                    stored.get_tensor(name).to(encoder.device) for name in ("patches", "usual", "rim")
-                )
+                patches = stored.get_tensor("patches").to(encoder.device)
             settings, made_with = MapSettings(**json.loads(metadata["settings"])), metadata["encoder"]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputRefused(f"{path} is not a patch memory: {error}") from error
@@ -136,7 +130,7 @@ class PatchMemory:
             raise InputRefused(
                 f"{path} was made with encoder {made_with[:12]}, {this}: fit the product again"
             )
-        return cls(encoder, patches, Spread(usual, rim), settings)
+        return cls(encoder, patches, settings)
 
 
 def _delivered(picture: Picture) -> Picture:
@@ -145,32 +139,24 @@ def _delivered(picture: Picture) -> Picture:
     return Picture(pixels=picture.pixels[: picture.valid_lines], bit_depth=picture.bit_depth)
 
 
-def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Sample:
-    """Equally many patches of each picture, as far as it has them, and where each one is from."""
-    rng, share = np.random.default_rng(seed), max(64, _CANDIDATES // len(pictures))
+def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Tensor:
+    """Patches (n, D) on the encoder's device, equally many of each picture as far as it has them."""
+    rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
-    sources: list[Tensor] = []
-    depths: list[Tensor] = []
     for start in range(0, len(pictures), _FIT_AT_ONCE):
         complete = [_delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
-        for number, grid in enumerate(encoder.patch_grids(complete), start):
-            places = torch.from_numpy(np.sort(rng.permutation(grid.shape[0] * grid.shape[1])[:share])).to(
-                grid.device
-            )
-            patches.append(grid.flatten(0, 1)[places])
-            depths.append(rings(*grid.shape[:2]).to(grid.device).flatten()[places])
-            row, column = places // grid.shape[1], places % grid.shape[1]
-            quarter = (row * 2 // grid.shape[0]) * 2 + column * 2 // grid.shape[1]
-            few = len(pictures) < _ONE_IN_FOUR
-            sources.append(number * 4 + quarter if few else torch.full_like(places, number))
-    return Sample(torch.cat(patches), torch.cat(sources), torch.cat(depths))
+        for grid in encoder.patch_grids(complete):
+            flat = grid.flatten(0, 1)
+            share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))
+            places = torch.from_numpy(np.sort(rng.permutation(len(flat))[:share]))
+            patches.append(flat[places.to(flat.device)])
+    return torch.cat(patches)
 
 
 @torch.inference_mode()
-def relative_distance(asked: Tensor, known: Tensor, usual: Tensor) -> Tensor:
-    """Least (1 - cosine) / usual of each row of `asked` (m, D) to any of `known` (n, D); bounded memory."""
-    weighted, offset = (known / usual[:, None]).T.contiguous(), 1 / usual
-    parts = [torch.addmm(offset, chunk, weighted, alpha=-1).amin(1) for chunk in asked.split(_ASKED_AT_ONCE)]
+def nearest_distance(asked: Tensor, known: Tensor) -> Tensor:
+    """1 - greatest cosine, 0 to 2, of each row of `asked` (m, D) to any of `known` (n, D); bounded memory."""
+    parts = [1 - (chunk @ known.T).amax(1) for chunk in asked.split(_ASKED_AT_ONCE)]
     return torch.cat(parts).clamp_min(0)
 
 

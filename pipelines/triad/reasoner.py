@@ -35,8 +35,8 @@ from pipelines.triad.questions import (
 )
 from pipelines.triad.slots import Choice, Dialogue
 from pipelines.triad.spelling import prompt_ids
+from pipelines.triad.stem_features import StemFeatures
 from pipelines.triad.telling import tell
-from pipelines.triad.tower_features import TowerFeatures
 
 CASES_AT_ONCE = 8
 
@@ -56,9 +56,9 @@ class TriadReasoner:
         return self._model.view_px
 
     @property
-    def features(self) -> TowerFeatures:
-        """Its vision tower as patch features, for the products it knows."""
-        return TowerFeatures(self._model)
+    def features(self) -> StemFeatures:
+        """Its tower's first convolutions as patch features, for the products it knows."""
+        return StemFeatures(self._model)
 
     def knows(self, knowledge: ProductKnowledge) -> bool:
         """Whether every defect and step of this knowledge was trained on, under this product's name."""

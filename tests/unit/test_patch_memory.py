@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
-from pipelines.localize.coreset import Sample, greedy_coreset, rings, spread_of_normal
+from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.encoder import Encoder, load_encoder
-from pipelines.localize.patch_memory import MapSettings, PatchMemory, relative_distance
+from pipelines.localize.patch_memory import MapSettings, PatchMemory, nearest_distance
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_tensors_without_our_header_are_refused(encoder: Encoder, tmp_path: Path
 
 def test_the_coreset_takes_the_farthest_each_time() -> None:
     candidates = unit_rows(300)
-    chosen = greedy_coreset(candidates, 40).tolist()
+    chosen = greedy_coreset(candidates, 40, at_once=1).tolist()
     assert len(set(chosen)) == 40
     for k in range(1, 40):
         to_chosen = (candidates @ candidates[chosen[:k]].T).amax(1)
@@ -101,55 +101,13 @@ def test_the_coreset_keeps_what_is_rare() -> None:
     candidates = torch.nn.functional.normalize(candidates, dim=1)
     chosen = greedy_coreset(candidates, 20)
     assert set(range(500, 512)) <= set(chosen.tolist())
-    assert float(relative_distance(candidates, candidates[chosen], torch.ones(20)).max()) < 0.01
+    assert float(nearest_distance(candidates, candidates[chosen]).max()) < 0.01
 
 
 def test_the_search_in_pieces_agrees_with_the_plain_one() -> None:
-    asked, known, usual = unit_rows(5000, 3), unit_rows(70, 4), torch.linspace(0.5, 2, 70)
-    plain = ((1 - asked.double() @ known.double().T) / usual.double()).amin(1)
-    np.testing.assert_allclose(relative_distance(asked, known, usual).numpy(), plain.numpy(), atol=1e-5)
-
-
-def sample(patches: torch.Tensor, sources: torch.Tensor, ring: torch.Tensor | None = None) -> Sample:
-    return Sample(patches, sources, torch.full_like(sources, 2) if ring is None else ring)
-
-
-def test_the_usual_distance_is_to_other_pictures_only() -> None:
-    rows = unit_rows(2)
-    patches = torch.cat([rows, rows])  # two pictures that show the same two patches
-    shared = spread_of_normal(sample(patches, torch.tensor([0, 0, 1, 1])), torch.tensor([0, 1]))
-    assert float(shared.usual.max()) < 0.01  # the other picture's patches are the very same
-    alone = spread_of_normal(sample(patches, torch.tensor([0, 0, 0, 0])), torch.tensor([0, 1]))
-    assert torch.isfinite(alone.usual).all()
-    assert (alone.usual > 0).all()
-
-
-def test_a_restless_place_has_a_larger_usual_distance() -> None:
-    steady, restless = unit_rows(1, 5), unit_rows(1, 6)
-    patches = torch.cat([steady.repeat(40, 1), restless + 0.1 * unit_rows(40, 7)])
-    patches = torch.nn.functional.normalize(patches, dim=1)
-    usual = spread_of_normal(sample(patches, torch.arange(80) % 8), torch.tensor([0, 40])).usual
-    assert float(usual[1]) > 1.5 * float(usual[0])
-
-
-def test_the_rim_counts_for_less_where_normal_is_more_varied_there() -> None:
-    centre = unit_rows(1, 5)
-    inside, rim = centre + 0.01 * unit_rows(400, 6), centre + 0.1 * unit_rows(400, 7)
-    patches = torch.nn.functional.normalize(torch.cat([centre, inside, rim]), dim=1)
-    ring = torch.cat([torch.full((401,), 2), torch.zeros(400, dtype=torch.long)])
-    sources = torch.cat([torch.tensor([99]), torch.arange(800) % 8])
-    factors = spread_of_normal(sample(patches, sources, ring), torch.tensor([0])).rim
-    assert factors.tolist() == [4.0, 1.0, 1.0]  # never more than four
-
-
-def test_rings_count_from_every_side() -> None:
-    assert rings(5, 6).tolist() == [
-        [0, 0, 0, 0, 0, 0],
-        [0, 1, 1, 1, 1, 0],
-        [0, 1, 2, 2, 1, 0],
-        [0, 1, 1, 1, 1, 0],
-        [0, 0, 0, 0, 0, 0],
-    ]
+    asked, known = unit_rows(5000, 3), unit_rows(70, 4)
+    plain = 1 - (asked.double() @ known.double().T).amax(1)
+    np.testing.assert_allclose(nearest_distance(asked, known).numpy(), plain.numpy(), atol=1e-5)
 
 
 def test_lines_not_delivered_are_not_remembered(encoder: Encoder) -> None:
