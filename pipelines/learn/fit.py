@@ -109,17 +109,17 @@ def _fit(
 
 
 def split_normals(pictures: Sequence[Picture], *, rate: float | None) -> Split:
-    """Hold out half, or as many as the rate needs; which ones is drawn from the pictures' own bytes.
+    """Hold out a third, or as many as the rate needs; which ones is drawn from the pictures' own bytes.
 
     Neighbours on a line resemble each other, so frames are not held out by position.
     """
     order = _shuffled(pictures)
-    half = len(order) // 2
+    third, half = len(order) // 3, len(order) // 2
     if rate is None:
         rate = next((r for r in RATES if normals_needed(r) <= half), None)
-        held_out = half
+        held_out = half if rate is None else max(third, normals_needed(rate))
     else:
-        held_out = max(half, _held_out_for(rate, normals=len(order)))
+        held_out = max(third, _held_out_for(rate, normals=len(order)))
     return Split(
         memory=tuple(sorted(order[held_out:])),
         calibration=tuple(sorted(order[:held_out])),
