@@ -264,7 +264,8 @@ def test_a_file_that_may_not_be_read_is_a_dead_letter_and_an_outage_is_waited_fo
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", refuse_once)
-    inspect_paths(settings, [file])
+    patient = settings_of(settings.home, give_up_after_s=60, backoff_s=0.01)
+    inspect_paths(patient, [file])
 
     assert audited(stores).verdict == verdicts
     assert [each.reason for each in dead_letters(stores)] == [RejectReason.UNREADABLE] * (1 - verdicts)
