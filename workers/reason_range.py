@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from pipelines.decoding import decode_picture
+from pipelines.echo.decision_maker import amended_outcome
 from pipelines.errors import AnswerRejected, InputRefused
 from pipelines.frame import Geometry
 from pipelines.inspection import shown_to_reasoner
@@ -151,7 +152,7 @@ class ReasonDesk:
             return Amendment(
                 offset=verdict.offset,
                 line=verdict.line,
-                outcome=amended_outcome(verdict, rule, answer),
+                outcome=settled_outcome(verdict, rule, answer),
                 rationale=rationale_to_json(answer.rationale),
                 model_digest=rule.model_digest,
             )
@@ -183,12 +184,10 @@ class ReasonDesk:
             finish(connection, claim)
 
 
-def amended_outcome(verdict: StoredVerdict, rule: ReasonRule, answer: Answer) -> Outcome | None:
-    """What the A/B answer makes of a verdict: it settles a grey-zone review, if the recipe lets it."""
-    is_grey = bool((verdict.case or {}).get("is_grey"))
-    if rule.amend is AmendPolicy.NEVER or verdict.fast_outcome is not Outcome.REVIEW or not is_grey:
-        return None
-    return Outcome.FAIL if answer.is_defective else Outcome.PASS
+def settled_outcome(verdict: StoredVerdict, rule: ReasonRule, answer: Answer) -> Outcome | None:
+    """What the A/B answer makes of a stored verdict; None leaves it as it is."""
+    is_grey = bool((verdict.case or {}).get("is_grey")) and verdict.fast_outcome is Outcome.REVIEW
+    return amended_outcome(is_grey=is_grey, answer=answer, policy=rule.amend)
 
 
 def unanswered_outcome(verdict: StoredVerdict, rule: ReasonRule) -> Outcome | None:
