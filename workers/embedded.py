@@ -1,5 +1,6 @@
 """Planner, worker and publisher in one process: the whole system on one machine, over one home folder."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,7 +67,7 @@ class EmbeddedSystem:
         bars = _Bars(progress)
         rung: list[str] = []
         rung_at = 0.0
-        with EmbeddedWorker(app) as celery_worker, _set_at_end(stopping):
+        with EmbeddedWorker(app) as celery_worker, _set_at_end(stopping), _held_signals() as obey_signals:
             while left := self._left(bars):
                 self._raise_faults(worker.faults, is_alive=celery_worker.is_alive)
                 waiting = _waiting(left)
@@ -77,6 +78,7 @@ class EmbeddedSystem:
                     rung, rung_at = waiting, time.monotonic()
                 publish_to_file(self.stores.engine, self.stores.published)
                 time.sleep(self._settings.poll_s)
+                obey_signals()
         publish_to_file(self.stores.engine, self.stores.published)
 
     def _left(self, bars: "_Bars") -> dict[BatchKind, Backlog] | None:
@@ -128,6 +130,36 @@ def _waiting(left: dict[BatchKind, Backlog]) -> list[str]:
         if waiting.planned + waiting.leased:
             return [kind.value] if not waiting.leased else []
     return []
+
+
+@contextmanager
+def _held_signals() -> Iterator[Callable[[], None]]:
+    """Keep SIGINT and SIGTERM until the function it gives is called, which then does what they ask for.
+
+    An exception out of a signal in the middle of a transaction can leave SQLite locked, and the worker then
+    waits half a minute for it. A second signal ends the process at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def obey() -> None:
+        if came and callable(handler := before[signal.Signals(came[0])]):
+            handler(came[0], None)
+
+    try:
+        yield obey
+    finally:
+        for number, handler in before.items():
+            if number not in came:
+                signal.signal(number, handler)
 
 
 @contextmanager
