@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -218,21 +220,39 @@ def _provenance(run: _Run, seed: int) -> dict[str, str]:
 
 
 def _save(run: _Run, path: Path) -> None:
-    parts = (run.network, run.average, run.scale, run.optimizer)
-    state = {"states": [part.state_dict() for part in parts], "steps": run.steps, "elapsed_s": run.elapsed_s}
+    """Tensors only: the optimizer's settings are this module's own and are not read back."""
+    tensors = {
+        f"{name}/{key}": tensor
+        for name, part in _parts(run).items()
+        for key, tensor in part.state_dict().items()
+    }
+    for place, moments in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{place}/{key}": tensor for key, tensor in moments.items()}
+    kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    save_file(kept, partial, {"steps": str(run.steps), "elapsed_s": str(run.elapsed_s)})
     partial.replace(path)
 
 
 def _resumed(run: _Run, path: Path, device: str) -> _Run:
     if not path.exists():
         return run
-    state = torch.load(path, map_location=device, weights_only=True)
-    network, average, scale, optimizer = state["states"]
-    run.network.load_state_dict(network)
-    run.average.load_state_dict(average)
-    run.scale.load_state_dict(scale)
-    run.optimizer.load_state_dict(optimizer)
-    run.steps, run.elapsed_s = state["steps"], state["elapsed_s"]
+    with safe_open(path, framework="pt", device=device) as stored:
+        told = stored.metadata()
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
+    for name, part in _parts(run).items():
+        own = {key.split("/", 1)[1]: one for key, one in tensors.items() if key.startswith(f"{name}/")}
+        part.load_state_dict(own)
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer/"):
+            _, place, key = name.split("/")
+            moments.setdefault(int(place), {})[key] = tensor
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    run.steps, run.elapsed_s = int(told["steps"]), float(told["elapsed_s"])
     return run
+
+
+def _parts(run: _Run) -> dict[str, torch.nn.Module]:
+    return {"network": run.network, "average": run.average, "scale": run.scale}
