@@ -188,6 +188,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "heightpx": ("height_px", _side),
     "validlines": ("valid_lines", _lines),
     "sha256": ("sha256", _digest),
+    "dataref": ("data_ref", _string),
     "exposureus": ("exposure_us", _microseconds),
     "encodercount": ("encoder_count", _integer),
     "simulated": ("is_simulated", _truth),

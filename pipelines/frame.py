@@ -99,6 +99,7 @@ class Line:
     time_zone: str = "UTC"
     product: str | None = None
     is_digest_required: bool = False
+    priority: int = 0  # 0 to 9; ranges that hold frames of a higher line are planned and claimed first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,7 @@ class Envelope:
     height_px: int | None = None
     valid_lines: int | None = None
     sha256: str | None = None
+    data_ref: str | None = None  # ce_dataref: where the payload lies, when it is too large for the log
     exposure_us: float | None = None
     encoder_count: int | None = None
     is_simulated: bool = False

@@ -20,6 +20,9 @@ PREFIX = "TRIAD_"
 FILE_NAME = "triad.toml"
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+KafkaSecurity = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+KafkaSasl = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 class Origin(StrEnum):
@@ -50,6 +53,37 @@ class Settings(BaseSettings):
     broker_url: SecretStr = Field(
         default=SecretStr("memory://"), description="Celery broker; memory:// runs the worker in this process"
     )
+    kafka_servers: str | None = Field(
+        default=None, description="Kafka bootstrap servers, HOST:PORT,…; none means frames come from folders"
+    )
+    frames_topics: str = Field(
+        default="frames.local", description="topics of frames, comma-separated: one per site"
+    )
+    verdicts_topic: str = Field(default="verdicts", description="topic that verdicts are published to")
+    dead_letters_topic: str = Field(
+        default="dead-letters", description="topic that dead letters are told on; their rows are the truth"
+    )
+    kafka_security: KafkaSecurity = Field(
+        default="PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_ca_file: Path | None = Field(
+        default=None, description="certificates that a Kafka broker is held to"
+    )
+    kafka_cert_file: Path | None = Field(default=None, description="our own certificate, for mutual TLS")
+    kafka_key_file: Path | None = Field(default=None, description="the key of our own certificate")
+    kafka_sasl: KafkaSasl = Field(
+        default="SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, with a SASL_ security"
+    )
+    kafka_user: str | None = Field(default=None, description="SASL user")
+    kafka_password: SecretStr | None = Field(default=None, description="SASL password")
+    kafka_api_version: str | None = Field(
+        default=None, description="such as 2.3.0, for a broker that cannot say its version; none asks it"
+    )
+    record_mb: int = Field(default=20, ge=1, description="the largest Kafka record, in megabytes")
+    dataref_prefixes: str = Field(
+        default="",
+        description="URL prefixes, comma-separated, that ce_dataref may name; none refuses every claim check",
+    )
     profile: str = Field(default="tiny", description="which models a new product gets")
     device: str = Field(default="auto", description="auto, cpu or cuda")
     frames_per_batch: int = Field(default=32, ge=1, le=10_000, description="frames in one offset range")
@@ -59,8 +93,23 @@ class Settings(BaseSettings):
     most_planned_batches: int = Field(
         default=64, ge=1, description="ranges planned ahead; planning waits while this many are open"
     )
+    most_planned_mb: int = Field(
+        default=2048, ge=1, description="megabytes planned ahead, by what the last ranges of a partition held"
+    )
+    batch_mb: int = Field(default=64, ge=1, description="megabytes in one offset range, estimated likewise")
+    batch_wait_s: float = Field(
+        default=0.2, ge=0, description="a range that is not full is planned after this long"
+    )
+    most_unpublished: int = Field(
+        default=50_000, ge=1, description="planning stops while more messages than this wait to be published"
+    )
     lease_s: float = Field(
         default=60.0, gt=0, description="a claim that is not renewed for this long may be taken over"
+    )
+    hard_limit_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="a worker whose model answers nothing for this long ends itself: the device hangs",
     )
     attempt_limit: int = Field(
         default=3, ge=1, description="claims after which a lone frame that kills its worker is given up"
@@ -72,7 +121,12 @@ class Settings(BaseSettings):
     give_up_after_s: float = Field(
         default=60.0, ge=0, description="a command ends when a service stays unavailable for this long"
     )
+    http_host: str = Field(default="127.0.0.1", description="where metrics and health are served")
+    http_port: int = Field(
+        default=0, ge=0, le=65_535, description="port of metrics and health of this process; 0 serves none"
+    )
     log_level: LogLevel = Field(default="warning", description="debug, info, warning or error")
+    log_format: LogFormat = Field(default="text", description="text for people, json for log collectors")
 
     @field_validator("home")
     @classmethod
