@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from storage.claims import Claim, StaleFence, claim_next, hand_back, renew
 from storage.database import transaction
 from storage.schema import BatchKind
 from workers.lease import heartbeat
+from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -59,6 +61,7 @@ class Claimant:
     lease: timedelta
     backoff: timedelta
     is_stopping: Callable[[], bool] = lambda: False
+    watchdog: Watchdog | None = None
     faults: Faults = field(default_factory=Faults)
 
     def work_next(self, kind: BatchKind, work: Callable[[Claim, Callable[[], None]], None]) -> bool:
@@ -85,7 +88,10 @@ class Claimant:
             batch=claim.batch_id, kind=claim.kind.value, fence=claim.fence, attempt=claim.attempts
         )
         try:
-            with heartbeat(lambda: self._renew(claim), every_s=self.lease.total_seconds() / 3) as is_ours:
+            with (
+                self.watchdog.guard() if self.watchdog else nullcontext(),
+                heartbeat(lambda: self._renew(claim), every_s=self.lease.total_seconds() / 3) as is_ours,
+            ):
                 work(claim, lambda: self._checkpoint(is_ours))
         except StaleFence as error:
             log.warning("claim lost, work dropped", error=str(error))
@@ -113,6 +119,8 @@ class Claimant:
             renew(connection, claim, self.lease)
 
     def _checkpoint(self, is_ours: Callable[[], bool]) -> None:
+        if self.watchdog:
+            self.watchdog.beat()
         if self.is_stopping():
             raise Stopping
         if not is_ours():

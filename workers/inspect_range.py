@@ -1,6 +1,12 @@
-"""One batch from its log to its verdicts: read, decode, inspect, and all rows in one transaction."""
+"""One batch from its log to its verdicts: read, decode, inspect, and all rows in one transaction.
 
-from collections.abc import Callable, Mapping, Sequence
+Three things go on at once: a thread reads the log, a thread decodes, and this one keeps the device busy.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,7 +18,7 @@ from pipelines.frame import Geometry
 from pipelines.recipe import Recipe
 from storage import outbox
 from storage.absences import save_gap, save_lost
-from storage.batches import BatchKind, Claim, finish, plan_reason
+from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
 from storage.database import database_now, reading, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
@@ -24,14 +30,29 @@ from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Models
-from workers.frame_log import Absence, FrameLog, Record, read_all
+from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
 from workers.messages import dead_letter_message, verdict_message
+from workers.pace import Pace
+from workers.prefetch import prefetched
+from workers.rebatching import CallSize, calls
 
 _log = structlog.get_logger(__name__)
 
 Checkpoint = Callable[[], None]
 
-FRAMES_PER_CALL = 8  # between two checkpoints: a stop, a lost lease and memory all wait for this many frames
+_DECODED_AT_ONCE = 8  # frames
+_DECODED_AHEAD = 2  # such pieces, beside the one in hand
+_READS_HELD = 3  # one read ahead, one in the thread's hands, one being decoded
+_DECODERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """A few records on their way through decoding, with what their read said is absent."""
+
+    absences: tuple[Absence, ...] = ()
+    admitted: list[Admitted] = field(default_factory=list)
+    refused: list[tuple[Record, Exception]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,7 +65,9 @@ class InspectDesk:
     pictures: PictureStore
     geometry: Callable[[str], Geometry]  # what a line declares
     attempt_limit: int
-    most_bytes: int
+    most_bytes: int  # of payload, read and not yet inspected
+    call_size: CallSize = field(default_factory=CallSize)
+    pace: Pace = field(default_factory=Pace)
 
     def inspect_next(self) -> bool:
         """Claim the next range and see it through; False when none waits."""
@@ -56,39 +79,65 @@ class InspectDesk:
             now = database_now(connection)
         hashes = {product: recipe.hash for product, recipe in recipes.items()}
         ends = Ends(is_last_attempt=claim.attempts >= self.attempt_limit, received_at=now)
-        reads = read_all(
+        began = time.monotonic()
+        with (
+            prefetched(self._reads(claim), ahead=1) as reads,
+            prefetched(self._decoded(reads, hashes), ahead=_DECODED_AHEAD) as pieces,
+        ):
+            for call in calls(self._admitted(pieces, ends), self.call_size):
+                checkpoint()
+                if not ends.verdicts and self._is_too_long(claim, call, now):
+                    self._cut_in_two(claim)
+                    return
+                self._inspect_group(call, recipes[call[0].frame.product], ends)
+        checkpoint()
+        self._write(claim, ends)
+        self.pace.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
+
+    def _reads(self, claim: Claim) -> Iterator[RangeRead]:
+        return read_all(
             self.log(claim.log_id),
             claim.partition,
             claim.first_offset,
             claim.end_offset,
-            most_bytes=self.most_bytes,
+            most_bytes=self.most_bytes // _READS_HELD,
         )
-        for read in reads:
-            ends.absences += read.absences
-            for start in range(0, len(read.records), FRAMES_PER_CALL):
-                checkpoint()
-                chunk = read.records[start : start + FRAMES_PER_CALL]
-                for product, group in self._admit(chunk, hashes, ends).items():
-                    self._inspect_group(group, recipes[product], ends)
-        checkpoint()
-        self._write(claim, ends)
 
-    def _admit(
-        self, records: Sequence[Record], hashes: Mapping[str, str], ends: "Ends"
-    ) -> dict[str, list[Admitted]]:
-        """The decoded frames by product; no frame's failure touches another's verdict."""
+    def _decoded(self, reads: Iterable[RangeRead], hashes: Mapping[str, str]) -> Iterator[Piece]:
+        def admit_one(record: Record) -> tuple[Record, Admitted | Exception]:
+            (end,) = bisected([record], lambda one: [admit(one[0], recipes=hashes, geometry=self.geometry)])
+            return record, end
 
-        def admit_one(one: Sequence[Record]) -> list[Admitted]:
-            return [admit(one[0], recipes=hashes, geometry=self.geometry)]
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
+            for read in reads:
+                yield Piece(absences=read.absences)
+                for start in range(0, len(read.records), _DECODED_AT_ONCE):
+                    piece = Piece()
+                    for record, end in threads.map(admit_one, read.records[start : start + _DECODED_AT_ONCE]):
+                        if isinstance(end, Exception):
+                            piece.refused.append((record, end))
+                        else:
+                            piece.admitted.append(end)
+                    yield piece
 
-        by_product: dict[str, list[Admitted]] = {}
-        for record in records:
-            (admitted,) = bisected([record], admit_one)
-            if isinstance(admitted, Exception):
-                self._give_up(record, admitted, ends)
-            else:
-                by_product.setdefault(admitted.frame.product, []).append(admitted)
-        return by_product
+    def _admitted(self, pieces: Iterable[Piece], ends: "Ends") -> Iterator[Admitted]:
+        """The decoded frames in order; what else the pieces hold is settled in passing."""
+        for piece in pieces:
+            ends.absences += piece.absences
+            for record, error in piece.refused:
+                self._give_up(record, error, ends)
+            yield from piece.admitted
+
+    def _is_too_long(self, claim: Claim, call: Sequence[Admitted], now: datetime) -> bool:
+        """Whether a deadline would pass before the range is done: its verdicts come all at once."""
+        frames = claim.end_offset - claim.first_offset
+        due = [each.frame.envelope.expires_at for each in call]
+        left = [(each - now).total_seconds() for each in due if each is not None and each > now]
+        return frames > 1 and bool(left) and min(left) < self.pace.seconds_for(frames)
+
+    def _cut_in_two(self, claim: Claim) -> None:
+        with transaction(self.claimant.engine) as connection:
+            split_claim(connection, claim)
 
     def _inspect_group(self, group: Sequence[Admitted], recipe: Recipe, ends: "Ends") -> None:
         try:

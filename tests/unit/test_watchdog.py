@@ -1,0 +1,52 @@
+"""A device that answers nothing for too long ends the process, and nothing else does."""
+
+import threading
+import time
+
+from workers.pace import Pace
+from workers.watchdog import Watchdog
+
+
+def test_work_without_a_sign_of_life_is_ended() -> None:
+    ended = threading.Event()
+    dog = Watchdog(limit_s=0.05, on_hang=ended.set)
+
+    with dog.guard():
+        assert ended.wait(5)
+        assert dog.is_hanging
+
+
+def test_work_that_beats_may_last_longer_than_the_limit() -> None:
+    ended = threading.Event()
+    dog = Watchdog(limit_s=0.5, on_hang=ended.set)
+
+    with dog.guard():
+        for _ in range(8):
+            time.sleep(0.1)
+            dog.beat()
+
+    assert not ended.is_set()
+
+
+def test_between_two_works_nothing_is_watched() -> None:
+    ended = threading.Event()
+    dog = Watchdog(limit_s=0.05, on_hang=ended.set)
+    with dog.guard():
+        pass
+
+    time.sleep(0.15)
+
+    assert not ended.is_set()
+    assert not dog.is_hanging
+
+
+def test_the_pace_follows_the_last_ranges() -> None:
+    pace = Pace()
+    assert pace.seconds_for(100) == 0
+
+    pace.note(frames=10, seconds=1)
+    assert pace.seconds_for(100) == 10
+    for _ in range(30):
+        pace.note(frames=10, seconds=2)
+
+    assert 19.9 < pace.seconds_for(100) < 20.1
