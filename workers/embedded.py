@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, expire_leases, leasing_owners
-from storage.database import reading, transaction
+from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, leasing_owners
+from storage.database import reading
 from workers.claimant import Faults
-from workers.exhaustion import give_up
 from workers.expert import Models
 from workers.folder_log import PARTITION
 from workers.home import home_lock, owner_prefix
 from workers.planner import plan_log
 from workers.publisher import publish_to_file
 from workers.settings import Settings
-from workers.wiring import Stores, claimant, open_stores, works
+from workers.wiring import Stores, claimant, open_stores, sweeper, works
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
@@ -57,8 +56,8 @@ class EmbeddedSystem:
             InputRefused: What a recipe names cannot be had.
         """
         # Celery costs 0.2 s, and a run with nothing to do needs none.
-        from workers.embedded_worker import EmbeddedWorker
-        from workers.tasks import make_app, ring
+        from workers.celery_worker import CeleryWorker
+        from workers.tasks import QUEUES, make_app, ring
 
         stopping = threading.Event()
         worker = claimant(self.stores, owner=self._owner, is_stopping=stopping.is_set)
@@ -67,7 +66,11 @@ class EmbeddedSystem:
         bars = _Bars(progress)
         rung: list[str] = []
         rung_at = 0.0
-        with EmbeddedWorker(app) as celery_worker, _set_at_end(stopping), _held_signals() as obey_signals:
+        with (
+            CeleryWorker(app, queues=QUEUES) as celery_worker,
+            _set_at_end(stopping),
+            _held_signals() as obey_signals,
+        ):
             while left := self._left(bars):
                 self._raise_faults(worker.faults, is_alive=celery_worker.is_alive)
                 waiting = _waiting(left)
@@ -101,16 +104,12 @@ class EmbeddedSystem:
 
     def _take_back(self, *, others_are_gone: bool) -> None:
         """Batches whose worker died: split, handed on, or given up."""
-        with transaction(self.stores.engine) as connection:
+        gone: list[str] = []
+        if others_are_gone:
             ours = owner_prefix(self._settings.home)
-            gone = [owner for owner in leasing_owners(connection) if owner.startswith(ours)]
-            expired = expire_leases(
-                connection,
-                owners_gone=gone if others_are_gone else (),
-                attempt_limit=self._settings.attempt_limit,
-            )
-            for claim in expired.exhausted:
-                give_up(connection, claim, log=self.stores.log, pictures=self.stores.pictures)
+            with reading(self.stores.engine) as connection:
+                gone = [owner for owner in leasing_owners(connection) if owner.startswith(ours)]
+        sweeper(self.stores, log=lambda log_id: self.stores.log).sweep(owners_gone=gone)
 
     def _raise_faults(self, faults: Faults, *, is_alive: bool) -> None:
         if faults.fatal is not None:

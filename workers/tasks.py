@@ -1,11 +1,18 @@
 """The doorbell: Celery tasks that say no more than which queue has work; the database says what it is."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
+
+from pipelines.errors import StageUnavailable
 
 TASK_NAME = "triadline.work"
 QUEUES = ("inspect", "reason")
+
+_BROKER_S = 5.0
 
 Work = Callable[[], bool]  # claims and does one batch; False when there was nothing to claim
 
@@ -28,6 +35,8 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         worker_hijack_root_logger=False,
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # for ever: a broker that comes back finds its workers waiting
+        broker_transport_options={"socket_timeout": 5.0, "socket_connect_timeout": 5.0},
     )
     if broker_url.startswith("memory:"):
         app.conf.broker_transport_options = {"polling_interval": 0.01}  # the default makes each task wait 1 s
@@ -43,3 +52,40 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
 def ring(app: Celery, queue: str) -> None:
     """Say that ``queue`` may have work."""
     app.send_task(TASK_NAME, args=[queue], queue=queue, ignore_result=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doorbell:
+    """Rings at a broker that others answer at, and no more often than they can have use for."""
+
+    app: Celery
+
+    def ring_up_to(self, queue: str, times: int) -> int:
+        """Have up to ``times`` rings wait in ``queue``; how many were added.
+
+        Nobody may be there to answer for days, so rings are topped up and not piled up.
+
+        Raises:
+            StageUnavailable: The broker does not answer. Nothing is lost: the ledger knows what waits.
+        """
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=_BROKER_S)
+                waiting = self._waiting(connection, queue)
+                for _ in range(times - waiting):
+                    self.app.send_task(
+                        TASK_NAME,
+                        args=[queue],
+                        queue=queue,
+                        ignore_result=True,
+                        connection=connection,
+                        retry=False,
+                    )
+        except (OperationalError, *self.app.connection_for_write().recoverable_connection_errors) as error:
+            raise StageUnavailable(f"Celery broker: {error or type(error).__name__}") from error
+        return max(0, times - waiting)
+
+    def _waiting(self, connection: Any, queue: str) -> int:
+        with connection.channel() as channel:
+            declared = self.app.amqp.queues[queue].bind(channel).queue_declare(passive=False)
+        return int(declared.message_count)

@@ -15,9 +15,11 @@ from storage.pictures import PictureStore
 from workers.claimant import Claimant
 from workers.expert import Models
 from workers.folder_log import FolderLog, open_folder_log
+from workers.frame_log import FrameLog
 from workers.inspect_range import InspectDesk
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
+from workers.sweeper import Sweeper
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -89,6 +91,16 @@ def claimant(stores: Stores, *, owner: str, is_stopping: Callable[[], bool]) -> 
         lease=timedelta(seconds=stores.settings.lease_s),
         backoff=timedelta(seconds=stores.settings.backoff_s),
         is_stopping=is_stopping,
+    )
+
+
+def sweeper(stores: Stores, *, log: Callable[[int], FrameLog]) -> Sweeper:
+    return Sweeper(
+        engine=stores.engine,
+        log=log,
+        pictures=stores.pictures,
+        attempt_limit=stores.settings.attempt_limit,
+        grace_s=stores.settings.lease_s / 2,  # a living worker renews every third of a lease
     )
 
 

@@ -1,7 +1,8 @@
-"""A Celery worker in a thread of this process, for brokers that only this process can see."""
+"""A Celery worker in a thread: the main thread keeps the signals, and decides when it is over."""
 
 import logging
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,19 +10,21 @@ from celery import Celery
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
-from workers.tasks import QUEUES, ring
+from workers.tasks import ring
 
 _START_S, _STOP_S = 10.0, 30.0
 
 
-class EmbeddedWorker:
-    """The solo pool in a daemon thread; signals stay with the main thread.
+class CeleryWorker:
+    """The solo pool in a daemon thread, for as long as the block lasts.
 
-    One per process at a time: Celery keeps the order to stop in a global.
+    Solo, because a device belongs to one process, and whoever wants more starts more processes. One per
+    process at a time: Celery keeps the order to stop in a global. ``name`` is for people who look at Celery.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, queues: Sequence[str], name: str = "embedded@localhost") -> None:
         self._app = app
+        self._queues = tuple(queues)
         ready = threading.Event()
 
         class Worker(WorkController):  # type: ignore[misc]  # Celery ships no types
@@ -35,8 +38,8 @@ class EmbeddedWorker:
             app=app,
             pool="solo",
             concurrency=1,
-            queues=list(QUEUES),
-            hostname="embedded@localhost",
+            queues=list(queues),
+            hostname=name,
             without_heartbeat=True,
             without_mingle=True,
             without_gossip=True,
@@ -46,7 +49,7 @@ class EmbeddedWorker:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if not self._ready.wait(_START_S):
+        if self._is_here and not self._ready.wait(_START_S):
             raise RuntimeError("the embedded Celery worker did not start")
         return self
 
@@ -54,8 +57,9 @@ class EmbeddedWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         worker_state.should_stop = 0
-        for _ in range(2):  # Celery waits for one more message, or two seconds, even when told to stop
-            ring(self._app, QUEUES[0])
+        if self._is_here:
+            for _ in range(2):  # it waits for one more message, or two seconds, even when told to stop
+                ring(self._app, self._queues[0])
         self._thread.join(_STOP_S)
         worker_state.should_stop = None
 
@@ -66,3 +70,13 @@ class EmbeddedWorker:
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has reached its broker since it started."""
+        return self._ready.is_set()
+
+    @property
+    def _is_here(self) -> bool:
+        """A broker in this process is always there; any other may come later, and is waited for."""
+        return bool(self._app.conf.broker_url.startswith("memory:"))
