@@ -61,6 +61,15 @@ def prepare_lines(
             progress("drawing frames", before * frames + done, len(lines) * frames)
 
         drawn.append(_draw_frames(line, folder, frames, drawing))
+    learned = learn_lines(stores, models, normals=normals, progress=progress)
+    return DemoLines(lines=tuple(drawn), is_learned_anew=bool(learned))
+
+
+def learn_lines(stores: Stores, models: LoadedModels, *, normals: int, progress: Progress) -> tuple[str, ...]:
+    """Learn the simulated lines' products that these weights do not know yet; their names."""
+    from pipelines.learn.simulator import simulated_lines
+
+    lines = simulated_lines()
     learned_with = stores.settings.home / "demo" / "weights.sha256"
     weights = _weights_digest()
     with reading(stores.engine) as connection:
@@ -73,7 +82,7 @@ def prepare_lines(
         _learn(stores, models, line, stores.settings.home / "demo" / line.product / "normal", normals)
         progress("learning products", done + 1, len(missing))
     _write_whole(learned_with, weights.encode())
-    return DemoLines(lines=tuple(drawn), is_learned_anew=bool(missing))
+    return tuple(line.product for line in missing)
 
 
 def _weights_digest() -> str:

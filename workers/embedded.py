@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from pipelines.errors import InputRefused
 from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, leasing_owners
 from storage.database import reading
 from workers.claimant import Faults
@@ -55,6 +56,11 @@ class EmbeddedSystem:
             StageUnavailable: A service stayed away for ``give_up_after_s``; the next run goes on from here.
             InputRefused: What a recipe names cannot be had.
         """
+        if not self._settings.is_embedded:
+            raise InputRefused(
+                "TRIAD_KAFKA_SERVERS or TRIAD_BROKER_URL is set, so frames come from Kafka and workers run "
+                "elsewhere: send a folder with triad produce, or unset both"
+            )
         # Celery costs 0.2 s, and a run with nothing to do needs none.
         from workers.celery_worker import CeleryWorker
         from workers.tasks import QUEUES, make_app, ring

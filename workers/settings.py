@@ -154,8 +154,8 @@ class Settings(BaseSettings):
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the worker runs in this process, because nobody else can see its broker."""
-        return self.broker_url.get_secret_value().startswith("memory:")
+        """Whether all runs in one process, from folders: nobody else can see its broker."""
+        return self.kafka_servers is None and self.broker_url.get_secret_value().startswith("memory:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

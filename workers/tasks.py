@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from pipelines.errors import StageUnavailable
 
@@ -13,6 +15,7 @@ TASK_NAME = "triadline.work"
 QUEUES = ("inspect", "reason")
 
 _BROKER_S = 5.0
+_OUTAGES = (OperationalError, ConnectionError, TimeoutError, RedisError, AMQPError)
 
 Work = Callable[[], bool]  # claims and does one batch; False when there was nothing to claim
 
@@ -31,7 +34,9 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         task_acks_late=False,  # the batch's row, not the broker, says what is still to do
         task_ignore_result=True,
         task_default_queue=QUEUES[0],
-        worker_prefetch_multiplier=1,
+        # With one, kombu's AMQP loop waits up to ten seconds before it acknowledges and asks for the next. A
+        # ring that waits in one process keeps no work from the others.
+        worker_prefetch_multiplier=4,
         worker_hijack_root_logger=False,
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
         broker_connection_retry_on_startup=True,
@@ -49,9 +54,9 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
     return app
 
 
-def ring(app: Celery, queue: str) -> None:
-    """Say that ``queue`` may have work."""
-    app.send_task(TASK_NAME, args=[queue], queue=queue, ignore_result=True)
+def ring(app: Celery, queue: str, **how: Any) -> None:
+    """Say that ``queue`` may have work; ``how`` is for Celery's ``send_task``."""
+    app.send_task(TASK_NAME, args=[queue], queue=queue, ignore_result=True, **how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,21 +74,14 @@ class Doorbell:
             StageUnavailable: The broker does not answer. Nothing is lost: the ledger knows what waits.
         """
         try:
-            with self.app.connection_for_write() as connection:
+            with self.app.pool.acquire(block=True, timeout=_BROKER_S) as connection:
                 connection.ensure_connection(max_retries=1, timeout=_BROKER_S)
-                waiting = self._waiting(connection, queue)
-                for _ in range(times - waiting):
-                    self.app.send_task(
-                        TASK_NAME,
-                        args=[queue],
-                        queue=queue,
-                        ignore_result=True,
-                        connection=connection,
-                        retry=False,
-                    )
-        except (OperationalError, *self.app.connection_for_write().recoverable_connection_errors) as error:
+                wanted = times - self._waiting(connection, queue)
+                for _ in range(wanted):
+                    ring(self.app, queue, connection=connection, retry=False)
+        except _OUTAGES as error:
             raise StageUnavailable(f"Celery broker: {error or type(error).__name__}") from error
-        return max(0, times - waiting)
+        return max(0, wanted)
 
     def _waiting(self, connection: Any, queue: str) -> int:
         with connection.channel() as channel:

@@ -20,6 +20,7 @@ from workers.inspect_range import InspectDesk
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
 from workers.sweeper import Sweeper
+from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -84,13 +85,16 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
     )
 
 
-def claimant(stores: Stores, *, owner: str, is_stopping: Callable[[], bool]) -> Claimant:
+def claimant(
+    stores: Stores, *, owner: str, is_stopping: Callable[[], bool], watchdog: Watchdog | None = None
+) -> Claimant:
     return Claimant(
         engine=stores.engine,
         owner=owner,
         lease=timedelta(seconds=stores.settings.lease_s),
         backoff=timedelta(seconds=stores.settings.backoff_s),
         is_stopping=is_stopping,
+        watchdog=watchdog,
     )
 
 

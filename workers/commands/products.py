@@ -58,6 +58,29 @@ def add(
     say(f"product {name} is ready: triad inspect FOLDER --product {name}")
 
 
+@app.command("simulate")
+def simulate(
+    context: typer.Context,
+    normals: Annotated[int, typer.Option(min=20, max=2000, help="Normal frames to learn each from.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Learn the products of the simulated lines, to try a system out: see `triad produce --simulate`.
+
+    Example: triad products simulate
+    """
+    from workers.demo_lines import learn_lines
+    from workers.embedded import EmbeddedSystem
+    from workers.wiring import load_models
+
+    with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
+        models = load_models(system.stores)
+        learned = learn_lines(system.stores, models, normals=normals, progress=progress)
+    if as_json:
+        print_items(learned)
+        return
+    say(f"learned {', '.join(learned) or 'nothing: all are known'}")
+
+
 @app.command("list")
 def list_(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
