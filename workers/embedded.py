@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, expire_leases, leasing_owners
-from storage.database import reading, transaction
+from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor
+from storage.database import reading
 from workers.claimant import Faults
-from workers.exhaustion import give_up
+from workers.exhaustion import take_back
 from workers.expert import Models
 from workers.folder_log import PARTITION
 from workers.home import home_lock, owner_prefix
@@ -101,16 +101,14 @@ class EmbeddedSystem:
 
     def _take_back(self, *, others_are_gone: bool) -> None:
         """Batches whose worker died: split, handed on, or given up."""
-        with transaction(self.stores.engine) as connection:
-            ours = owner_prefix(self._settings.home)
-            gone = [owner for owner in leasing_owners(connection) if owner.startswith(ours)]
-            expired = expire_leases(
-                connection,
-                owners_gone=gone if others_are_gone else (),
-                attempt_limit=self._settings.attempt_limit,
-            )
-            for claim in expired.exhausted:
-                give_up(connection, claim, log=self.stores.log, pictures=self.stores.pictures)
+        ours = owner_prefix(self._settings.home)
+        take_back(
+            self.stores.engine,
+            attempt_limit=self._settings.attempt_limit,
+            log=lambda log_id: self.stores.log,
+            pictures=self.stores.pictures,
+            gone=lambda owners: [each for each in owners if others_are_gone and each.startswith(ours)],
+        )
 
     def _raise_faults(self, faults: Faults, *, is_alive: bool) -> None:
         if faults.fatal is not None:

@@ -18,14 +18,16 @@ from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
 from storage.recipes import load_set
 from storage.schema import AbsenceKind
-from storage.verdicts import VerdictRow, save_verdicts
+from storage.verdicts import SavedVerdicts, VerdictRow, save_verdicts
 from workers.admission import Admitted, admit
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Models
 from workers.frame_log import Absence, FrameLog, Record, read_all
+from workers.log_lines import bound_trace
 from workers.messages import dead_letter_message, verdict_message
+from workers.watch import Inspected, Stage
 
 _log = structlog.get_logger(__name__)
 
@@ -62,8 +64,10 @@ class InspectDesk:
             claim.first_offset,
             claim.end_offset,
             most_bytes=self.most_bytes,
+            watch=self.claimant.watch,
         )
         for read in reads:
+            self.claimant.watch.frames_read(claim, read.records)
             ends.absences += read.absences
             for start in range(0, len(read.records), FRAMES_PER_CALL):
                 checkpoint()
@@ -79,7 +83,8 @@ class InspectDesk:
         """The decoded frames by product; no frame's failure touches another's verdict."""
 
         def admit_one(one: Sequence[Record]) -> list[Admitted]:
-            return [admit(one[0], recipes=hashes, geometry=self.geometry)]
+            with self.claimant.watch.stage(Stage.DECODE):
+                return [admit(one[0], recipes=hashes, geometry=self.geometry)]
 
         by_product: dict[str, list[Admitted]] = {}
         for record in records:
@@ -102,14 +107,16 @@ class InspectDesk:
             return
 
         def inspect(some: Sequence[Admitted]) -> list[tuple[VerdictRow, bool]]:
-            inspections = expert.inspect([admitted.frame for admitted in some])
-            return [
-                (
-                    verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
-                    wants_rationale(inspection, expert),
-                )
-                for admitted, inspection in zip(some, inspections, strict=True)
-            ]
+            with self.claimant.watch.stage(Stage.LOCALIZE):
+                inspections = expert.inspect([admitted.frame for admitted in some])
+            with self.claimant.watch.stage(Stage.EVIDENCE):
+                return [
+                    (
+                        verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
+                        wants_rationale(inspection, expert),
+                    )
+                    for admitted, inspection in zip(some, inspections, strict=True)
+                ]
 
         for admitted, end in zip(group, bisected(group, inspect), strict=True):
             if isinstance(end, Exception):
@@ -125,7 +132,8 @@ class InspectDesk:
         if isinstance(error, FrameRejected):
             reason, detail = error.reason, error.detail
         elif ends.is_last_attempt:
-            _log.error("frame given up", frame=record.name, offset=record.offset, error=repr(error))
+            with bound_trace(record.envelope and record.envelope.traceparent):
+                _log.error("frame given up", frame=record.name, offset=record.offset, error=repr(error))
             reason, detail = RejectReason.KILLS_INSPECTOR, repr(error)
         else:
             raise NotYet(f"{record.name} (offset {record.offset}): {error!r}") from error
@@ -143,8 +151,9 @@ class InspectDesk:
 
     def _write(self, claim: Claim, ends: "Ends") -> None:
         """Everything or nothing: the fence is checked where the rows are written."""
-        with transaction(self.claimant.engine) as connection:
-            save_verdicts(connection, claim, ends.verdicts)
+        watch = self.claimant.watch
+        with watch.stage(Stage.WRITE), transaction(self.claimant.engine) as connection:
+            saved = save_verdicts(connection, claim, ends.verdicts)
             save_dead_letters(connection, claim, ends.dead_letters)
             for absence in ends.absences:
                 save = save_gap if absence.kind is AbsenceKind.GAP else save_lost
@@ -161,6 +170,7 @@ class InspectDesk:
             outbox.add(connection, [verdict_message(claim, row) for row in ends.verdicts])
             outbox.add(connection, [dead_letter_message(claim, row) for row in ends.dead_letters])
             finish(connection, claim)
+        watch.batch_inspected(claim, ends.told(saved))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,3 +183,13 @@ class Ends:
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
+
+    def told(self, saved: SavedVerdicts) -> Inspected:
+        lost = (each.end - each.first for each in self.absences if each.kind is AbsenceKind.LOST)
+        return Inspected(
+            verdicts=self.verdicts,
+            dead_letters=self.dead_letters,
+            decided_at=saved.decided_at,
+            repeats=saved.repeats,
+            lost=sum(lost),
+        )

@@ -18,6 +18,7 @@ from workers.folder_log import FolderLog, open_folder_log
 from workers.inspect_range import InspectDesk
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
+from workers.watch import Watch
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -61,11 +62,16 @@ def open_stores(settings: Settings) -> Stores:
     )
 
 
-def load_models(stores: Stores) -> LoadedModels:
+def load_models(stores: Stores, watch: Watch | None = None) -> LoadedModels:
     """Nothing is read yet: each model is loaded by whoever first needs it."""
     from workers.loaded_models import LoadedModels
 
-    return LoadedModels(engine=stores.engine, memories=stores.memories, device=stores.settings.device)
+    return LoadedModels(
+        engine=stores.engine,
+        memories=stores.memories,
+        device=stores.settings.device,
+        watch=watch or Watch(),
+    )
 
 
 def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
@@ -82,13 +88,16 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
     )
 
 
-def claimant(stores: Stores, *, owner: str, is_stopping: Callable[[], bool]) -> Claimant:
+def claimant(
+    stores: Stores, *, owner: str, is_stopping: Callable[[], bool], watch: Watch | None = None
+) -> Claimant:
     return Claimant(
         engine=stores.engine,
         owner=owner,
         lease=timedelta(seconds=stores.settings.lease_s),
         backoff=timedelta(seconds=stores.settings.backoff_s),
         is_stopping=is_stopping,
+        watch=watch or Watch(),
     )
 
 
