@@ -50,8 +50,16 @@ class VerdictRow:
     case: Mapping[str, object] | None = None
 
 
-def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRow]) -> datetime:
-    """Write an inspect claim's verdicts; ``finish`` the claim in the same transaction. Gives ``decided_at``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedVerdicts:
+    """What the database added: when they were decided, and how many are on an event that had one before."""
+
+    decided_at: datetime
+    repeats: int = 0
+
+
+def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRow]) -> SavedVerdicts:
+    """Write an inspect claim's verdicts; ``finish`` the claim in the same transaction.
 
     An event (source, id) that already has a verdict in this run is written all the same and flagged. Two
     batches that meet the same event at the same moment may both go unflagged.
@@ -64,7 +72,7 @@ def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRo
     require_held(connection, claim)
     now = database_now(connection)
     if not rows:
-        return now
+        return SavedVerdicts(decided_at=now)
     seen = _events_seen(connection, claim.run_id, rows)
     columns = []
     for row in rows:
@@ -73,7 +81,7 @@ def save_verdicts(connection: Connection, claim: Claim, rows: Sequence[VerdictRo
         columns.append(_columns(row, claim) | {"decided_at": now, "is_repeat": event in seen})
         seen.add(event)
     connection.execute(insert(verdict), columns)
-    return now
+    return SavedVerdicts(decided_at=now, repeats=sum(each["is_repeat"] for each in columns))
 
 
 def save_amendment(

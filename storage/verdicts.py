@@ -10,10 +10,11 @@ from storage.verdict_queries import (
     list_verdicts,
     outcome_counts,
 )
-from storage.verdict_rows import VerdictRow, save_amendment, save_verdicts
+from storage.verdict_rows import SavedVerdicts, VerdictRow, save_amendment, save_verdicts
 
 __all__ = [
     "Page",
+    "SavedVerdicts",
     "StoredVerdict",
     "VerdictFilter",
     "VerdictRow",

@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pipelines.errors import InspectionError, StageUnavailable
 from storage.claims import Claim, StaleFence, claim_next, hand_back, renew
-from storage.database import transaction
+from storage.database import database_now, transaction
 from storage.schema import BatchKind
 from workers.lease import heartbeat
+from workers.watch import Watch
 from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Claimant:
     is_stopping: Callable[[], bool] = lambda: False
     watchdog: Watchdog | None = None
     faults: Faults = field(default_factory=Faults)
+    watch: Watch = field(default_factory=Watch)
 
     def work_next(self, kind: BatchKind, work: Callable[[Claim, Callable[[], None]], None]) -> bool:
         """Claim the next batch and have ``work`` finish it; False when there was nothing to claim.
@@ -75,18 +78,22 @@ class Claimant:
         try:
             with transaction(self.engine) as connection:
                 claim = claim_next(connection, kind=kind, owner=self.owner, lease=self.lease)
+                claimed_at = None if claim is None else database_now(connection)
         except StageUnavailable as outage:
-            self.faults.outage(outage)
+            self._note_outage(outage)
             return False
-        if claim is None:
+        if claim is None or claimed_at is None:
             return False
-        self._work(claim, work)
+        self.watch.batch_claimed(claim, at=claimed_at)
+        try:
+            with bound_contextvars(batch=claim.batch_id, fence=claim.fence):
+                self._work(claim, work)
+        finally:
+            self.watch.batch_left(claim)
         return True
 
     def _work(self, claim: Claim, work: Callable[[Claim, Callable[[], None]], None]) -> None:
-        log = _log.bind(
-            batch=claim.batch_id, kind=claim.kind.value, fence=claim.fence, attempt=claim.attempts
-        )
+        log = _log.bind(kind=claim.kind.value, attempt=claim.attempts)
         try:
             with (
                 self.watchdog.guard() if self.watchdog else nullcontext(),
@@ -94,22 +101,23 @@ class Claimant:
             ):
                 work(claim, lambda: self._checkpoint(is_ours))
         except StaleFence as error:
+            self.watch.claim_lost(claim)
             log.warning("claim lost, work dropped", error=str(error))
         except Stopping:
-            self._hand_back(claim, keeps_attempt=True)
+            self._hand_back(claim, None, keeps_attempt=True)
         except NotYet as error:
             log.warning("batch failed, trying again", error=str(error))
-            self._hand_back(claim, keeps_attempt=False)
+            self._hand_back(claim, error, keeps_attempt=False)
         except StageUnavailable as outage:
-            self.faults.outage(outage)
+            self._note_outage(outage)
             delay = self._delay()
             log.warning("stage unavailable, handed back", error=str(outage), delay_s=delay.total_seconds())
-            self._hand_back(claim, keeps_attempt=True, delay=delay)
+            self._hand_back(claim, outage, keeps_attempt=True, delay=delay)
         except BaseException as error:
             # Not a frame's doing, or it would have been bisected out: a bug of ours, or a refused input.
             self.faults.fatal = error
             log.critical("batch failed", error=repr(error))  # whoever waits raises it, with its trace
-            self._hand_back(claim, keeps_attempt=False)
+            self._hand_back(claim, error, keeps_attempt=False)
             raise
         else:
             self.faults.worked()
@@ -130,11 +138,25 @@ class Claimant:
         longest = timedelta(seconds=LONGEST_BACKOFF_S)
         return min(longest, self.backoff * 2.0 ** min(self.faults.hand_backs - 1, 10))
 
-    def _hand_back(self, claim: Claim, *, keeps_attempt: bool, delay: timedelta = timedelta(0)) -> None:
+    def _note_outage(self, outage: StageUnavailable) -> None:
+        self.faults.outage(outage)
+        self.watch.stage_unavailable(outage)
+
+    def _hand_back(
+        self,
+        claim: Claim,
+        error: BaseException | None,
+        *,
+        keeps_attempt: bool,
+        delay: timedelta = timedelta(0),
+    ) -> None:
         try:
             with transaction(self.engine) as connection:
                 hand_back(connection, claim, keeps_attempt=keeps_attempt, delay=delay)
         except StaleFence:
             return  # finished after all (the reply to a commit was lost), or taken over
         except StageUnavailable as outage:  # the lease will run out; nothing is lost, it only takes longer
-            _log.warning("batch not handed back", batch=claim.batch_id, error=str(outage))
+            self.watch.stage_unavailable(outage)
+            _log.warning("batch not handed back", error=str(outage))
+        else:
+            self.watch.handed_back(claim, error)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from pipelines.errors import InputRefused
-from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor, leasing_owners
+from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor
 from storage.database import reading
 from workers.claimant import Faults
 from workers.expert import Models
@@ -110,12 +110,10 @@ class EmbeddedSystem:
 
     def _take_back(self, *, others_are_gone: bool) -> None:
         """Batches whose worker died: split, handed on, or given up."""
-        gone: list[str] = []
-        if others_are_gone:
-            ours = owner_prefix(self._settings.home)
-            with reading(self.stores.engine) as connection:
-                gone = [owner for owner in leasing_owners(connection) if owner.startswith(ours)]
-        sweeper(self.stores, log=lambda log_id: self.stores.log).sweep(owners_gone=gone)
+        ours = owner_prefix(self._settings.home)
+        sweeper(self.stores, log=lambda log_id: self.stores.log).sweep(
+            gone=lambda owners: [each for each in owners if others_are_gone and each.startswith(ours)]
+        )
 
     def _raise_faults(self, faults: Faults, *, is_alive: bool) -> None:
         if faults.fatal is not None:

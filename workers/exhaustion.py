@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,38 +10,84 @@ import structlog
 from pipelines.errors import RejectReason
 from pipelines.verdict import Outcome
 from storage import outbox
-from storage.absences import save_lost
-from storage.batches import BatchKind, Claim, exhaust
+from storage.batches import BatchKind, Claim, Expired, exhaust, expire_leases, leasing_owners
+from storage.database import database_now, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
 from storage.public_ids import public_id
 from storage.recipes import load_recipe
+from storage.schema import AbsenceKind
 from storage.verdict_queries import get_verdict
 from storage.verdicts import save_amendment
 from workers.evidence import keep_payload
 from workers.frame_log import FrameLog
 from workers.messages import amendment_message, dead_letter_message
+from workers.proved_absences import save_absence
+from workers.watch import Inspected, Watch
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 _log = structlog.get_logger(__name__)
 
 
-def give_up(connection: Connection, claim: Claim, *, log: FrameLog, pictures: PictureStore) -> None:
-    """Write the last row of an exhausted claim and finish it, in the transaction that expired its lease."""
+def take_back(
+    engine: Engine,
+    *,
+    attempt_limit: int,
+    log: Callable[[int], FrameLog],
+    pictures: PictureStore,
+    gone: Callable[[Collection[str]], Collection[str]] = lambda owners: (),
+    watch: Watch | None = None,
+) -> Expired:
+    """Split, hand on or give up every batch whose lease ran out, in one transaction.
+
+    ``log`` is by the ledger's id. ``gone`` picks, of the owners that hold leases now, those that are known
+    to be dead: theirs end at once.
+
+    Raises:
+        StageUnavailable: The database, or the log of a frame to be given up; nothing was changed.
+    """
+    watch = watch or Watch()
+    given_up: list[tuple[Claim, Inspected | None]] = []
+    with transaction(engine) as connection:
+        owners = gone(leasing_owners(connection))
+        expired = expire_leases(connection, owners_gone=owners, attempt_limit=attempt_limit)
+        for claim in expired.exhausted:
+            end = give_up(connection, claim, log=log(claim.log_id), pictures=pictures)
+            given_up.append((claim, end))
+    watch.leases_expired(expired)
+    for claim, end in given_up:
+        if end is None:
+            watch.rationale_given_up(claim)
+        else:
+            watch.inspection_given_up(claim, end)
+    return expired
+
+
+def give_up(
+    connection: Connection, claim: Claim, *, log: FrameLog, pictures: PictureStore
+) -> Inspected | None:
+    """Write the last row of an exhausted claim and finish it, in the transaction that expired its lease.
+
+    What became of the frame; None where it is only its rationale that will never come.
+    """
     _log.error("frame given up", batch=claim.batch_id, kind=claim.kind.value, offset=claim.first_offset)
+    end = None
     if claim.kind is BatchKind.INSPECT:
-        _give_up_frame(connection, claim, log, pictures)
+        end = _give_up_frame(connection, claim, log, pictures)
     else:
         _give_up_rationale(connection, claim)
     exhaust(connection, claim)
+    return end
 
 
-def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures: PictureStore) -> None:
+def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures: PictureStore) -> Inspected:
     read = log.read(claim.partition, claim.first_offset, claim.end_offset, most_bytes=1)
+    lost = 0
     for absence in read.absences:
-        save_lost(connection, claim, first=absence.first, end=absence.end)
+        save_absence(connection, claim, absence)
+        lost += (absence.end - absence.first) if absence.kind is AbsenceKind.LOST else 0
     rows = [
         DeadLetterRow(
             offset=record.offset,
@@ -54,6 +101,7 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
     ]
     save_dead_letters(connection, claim, rows)
     outbox.add(connection, [dead_letter_message(claim, row) for row in rows])
+    return Inspected(decided_at=database_now(connection), dead_letters=rows, lost=lost)
 
 
 def _give_up_rationale(connection: Connection, claim: Claim) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from pipelines.errors import FrameRejected
 from pipelines.frame import Envelope
 from storage.schema import AbsenceKind
+from workers.watch import Stage, Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +101,18 @@ class FrameLog(Protocol):
         ...
 
 
-def read_all(log: FrameLog, partition: int, first: int, end: int, *, most_bytes: int) -> Iterator[RangeRead]:
+def read_all(
+    log: FrameLog, partition: int, first: int, end: int, *, most_bytes: int, watch: Watch | None = None
+) -> Iterator[RangeRead]:
     """The range in pieces that fit into memory, until the log's position has reached ``end``.
 
     It is the position that ends a range: its last offsets may be gaps, which no record ever announces.
     """
     position = first
+    watch = watch or Watch()
     while position < end:
-        read = log.read(partition, position, end, most_bytes=most_bytes)
+        with watch.stage(Stage.READ):
+            read = log.read(partition, position, end, most_bytes=most_bytes)
         assert read.position > position, f"{log.identity} {partition}@{position}: the log did not move"
         yield read
         position = read.position

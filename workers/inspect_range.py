@@ -1,12 +1,7 @@
-"""One batch from its log to its verdicts: read, decode, inspect, and all rows in one transaction.
+"""One batch from its log to its verdicts: read, decode, inspect, and all rows in one transaction."""
 
-Three things go on at once: a thread reads the log, a thread decodes, and this one keeps the device busy.
-"""
-
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,45 +9,32 @@ import structlog
 
 from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
-from pipelines.frame import Geometry
 from pipelines.recipe import Recipe
 from storage import outbox
-from storage.absences import save_gap, save_lost
 from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
 from storage.database import database_now, reading, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
 from storage.recipes import load_set
 from storage.schema import AbsenceKind
-from storage.verdicts import VerdictRow, save_verdicts
-from workers.admission import Admitted, admit
+from storage.verdicts import SavedVerdicts, VerdictRow, save_verdicts
+from workers.admission import Admitted
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Models
-from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
+from workers.frame_log import Absence, FrameLog, Record
+from workers.log_lines import bound_trace
 from workers.messages import dead_letter_message, verdict_message
 from workers.pace import Pace
-from workers.prefetch import prefetched
+from workers.proved_absences import save_absence
+from workers.reading_ahead import Piece, ReadingAhead
 from workers.rebatching import CallSize, calls
+from workers.watch import Inspected, Stage
 
 _log = structlog.get_logger(__name__)
 
 Checkpoint = Callable[[], None]
-
-_DECODED_AT_ONCE = 8  # frames
-_DECODED_AHEAD = 2  # such pieces, beside the one in hand
-_READS_HELD = 3  # one read ahead, one in the thread's hands, one being decoded
-_DECODERS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Piece:
-    """A few records on their way through decoding, with what their read said is absent."""
-
-    absences: tuple[Absence, ...] = ()
-    admitted: list[Admitted] = field(default_factory=list)
-    refused: list[tuple[Record, Exception]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,11 +43,10 @@ class InspectDesk:
 
     claimant: Claimant
     log: Callable[[int], FrameLog]  # by the ledger's id
+    reading_ahead: ReadingAhead
     models: Models
     pictures: PictureStore
-    geometry: Callable[[str], Geometry]  # what a line declares
     attempt_limit: int
-    most_bytes: int  # of payload, read and not yet inspected
     call_size: CallSize = field(default_factory=CallSize)
     pace: Pace = field(default_factory=Pace)
 
@@ -80,10 +61,7 @@ class InspectDesk:
         hashes = {product: recipe.hash for product, recipe in recipes.items()}
         ends = Ends(is_last_attempt=claim.attempts >= self.attempt_limit, received_at=now)
         began = time.monotonic()
-        with (
-            prefetched(self._reads(claim), ahead=1) as reads,
-            prefetched(self._decoded(reads, hashes), ahead=_DECODED_AHEAD) as pieces,
-        ):
+        with self.reading_ahead.pieces(self.log(claim.log_id), claim, recipes=hashes) as pieces:
             for call in calls(self._admitted(pieces, ends), self.call_size):
                 checkpoint()
                 if not ends.verdicts and self._is_too_long(claim, call, now):
@@ -93,32 +71,6 @@ class InspectDesk:
         checkpoint()
         self._write(claim, ends)
         self.pace.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
-
-    def _reads(self, claim: Claim) -> Iterator[RangeRead]:
-        return read_all(
-            self.log(claim.log_id),
-            claim.partition,
-            claim.first_offset,
-            claim.end_offset,
-            most_bytes=self.most_bytes // _READS_HELD,
-        )
-
-    def _decoded(self, reads: Iterable[RangeRead], hashes: Mapping[str, str]) -> Iterator[Piece]:
-        def admit_one(record: Record) -> tuple[Record, Admitted | Exception]:
-            (end,) = bisected([record], lambda one: [admit(one[0], recipes=hashes, geometry=self.geometry)])
-            return record, end
-
-        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
-            for read in reads:
-                yield Piece(absences=read.absences)
-                for start in range(0, len(read.records), _DECODED_AT_ONCE):
-                    piece = Piece()
-                    for record, end in threads.map(admit_one, read.records[start : start + _DECODED_AT_ONCE]):
-                        if isinstance(end, Exception):
-                            piece.refused.append((record, end))
-                        else:
-                            piece.admitted.append(end)
-                    yield piece
 
     def _admitted(self, pieces: Iterable[Piece], ends: "Ends") -> Iterator[Admitted]:
         """The decoded frames in order; what else the pieces hold is settled in passing."""
@@ -151,14 +103,16 @@ class InspectDesk:
             return
 
         def inspect(some: Sequence[Admitted]) -> list[tuple[VerdictRow, bool]]:
-            inspections = expert.inspect([admitted.frame for admitted in some])
-            return [
-                (
-                    verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
-                    wants_rationale(inspection, expert),
-                )
-                for admitted, inspection in zip(some, inspections, strict=True)
-            ]
+            with self.claimant.watch.stage(Stage.LOCALIZE):
+                inspections = expert.inspect([admitted.frame for admitted in some])
+            with self.claimant.watch.stage(Stage.EVIDENCE):
+                return [
+                    (
+                        verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
+                        wants_rationale(inspection, expert),
+                    )
+                    for admitted, inspection in zip(some, inspections, strict=True)
+                ]
 
         for admitted, end in zip(group, bisected(group, inspect), strict=True):
             if isinstance(end, Exception):
@@ -174,7 +128,8 @@ class InspectDesk:
         if isinstance(error, FrameRejected):
             reason, detail = error.reason, error.detail
         elif ends.is_last_attempt:
-            _log.error("frame given up", frame=record.name, offset=record.offset, error=repr(error))
+            with bound_trace(record.envelope.traceparent if record.envelope else None):
+                _log.error("frame given up", frame=record.name, offset=record.offset, error=repr(error))
             reason, detail = RejectReason.KILLS_INSPECTOR, repr(error)
         else:
             raise NotYet(f"{record.name} (offset {record.offset}): {error!r}") from error
@@ -192,24 +147,18 @@ class InspectDesk:
 
     def _write(self, claim: Claim, ends: "Ends") -> None:
         """Everything or nothing: the fence is checked where the rows are written."""
-        with transaction(self.claimant.engine) as connection:
-            save_verdicts(connection, claim, ends.verdicts)
+        watch = self.claimant.watch
+        with watch.stage(Stage.WRITE), transaction(self.claimant.engine) as connection:
+            saved = save_verdicts(connection, claim, ends.verdicts)
             save_dead_letters(connection, claim, ends.dead_letters)
             for absence in ends.absences:
-                save = save_gap if absence.kind is AbsenceKind.GAP else save_lost
-                save(
-                    connection,
-                    claim,
-                    first=absence.first,
-                    end=absence.end,
-                    position=absence.position,
-                    log_start=absence.log_start,
-                )
+                save_absence(connection, claim, absence)
             if ends.asking:
                 plan_reason(connection, claim, ends.asking)
             outbox.add(connection, [verdict_message(claim, row) for row in ends.verdicts])
             outbox.add(connection, [dead_letter_message(claim, row) for row in ends.dead_letters])
             finish(connection, claim)
+        watch.batch_inspected(claim, ends.told(saved))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,3 +171,13 @@ class Ends:
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
+
+    def told(self, saved: SavedVerdicts) -> Inspected:
+        lost = (each.end - each.first for each in self.absences if each.kind is AbsenceKind.LOST)
+        return Inspected(
+            verdicts=self.verdicts,
+            dead_letters=self.dead_letters,
+            decided_at=saved.decided_at,
+            repeats=saved.repeats,
+            lost=sum(lost),
+        )

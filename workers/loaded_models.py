@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import InputRefused
 from pipelines.inspection import Inspector
-from pipelines.profiles import profile
+from pipelines.profiles import TINY, profile
 from storage.database import reading
 from workers.products import STEM_MEMORY, ReferenceExtractor, load_memory, load_references_of
+from workers.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +53,7 @@ class LoadedModels:
     engine: Engine
     memories: PictureStore
     device: str
+    watch: Watch = field(default_factory=Watch)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _encoder: Encoder | None = None
     _reasoner: TriadReasoner | None = None
@@ -64,6 +66,7 @@ class LoadedModels:
                 from pipelines.localize.encoder import load_encoder
 
                 self._encoder = load_encoder(device=self._torch_device())
+                self.watch.model_loaded("encoder", version=TINY.name, digest=self._encoder.digest)
             return self._encoder
 
     @property
@@ -73,6 +76,7 @@ class LoadedModels:
                 from pipelines.triad.reasoner import load_triad
 
                 self._reasoner = load_triad(device=self._torch_device())
+                self.watch.model_loaded("triad", version=TINY.name, digest=self._reasoner.digest)
             return self._reasoner
 
     def expert(self, recipe: Recipe) -> LoadedExpert:

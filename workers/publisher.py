@@ -11,12 +11,13 @@ import orjson
 from pipelines.errors import StageUnavailable
 from storage import outbox
 from storage.database import reading, transaction
+from workers.watch import Watch
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-def publish_to_file(engine: Engine, file: Path) -> int:
+def publish_to_file(engine: Engine, file: Path, watch: Watch | None = None) -> int:
     """Append every waiting message to ``file``; gives how many.
 
     A line's messages appear in the order of their ids, however many publish at once. After a crash between
@@ -31,6 +32,8 @@ def publish_to_file(engine: Engine, file: Path) -> int:
     for line in lines:
         while count := _publish_some(engine, line, file):
             published += count
+            if watch is not None:
+                watch.published(count)
     return published
 
 

@@ -1,5 +1,6 @@
 """One reason batch from its saved cases to its amendments; the log is never read again."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ from workers.claimant import Claimant, NotYet
 from workers.expert import Models
 from workers.messages import Message, amendment_message
 from workers.stored_pixels import pixels_of
+from workers.watch import Explained, Stage
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +53,12 @@ class Amendment:
     model_digest: str
     note: str | None = None
 
+    @property
+    def explained(self) -> Explained:
+        if self.rationale is None:
+            return Explained.UNANSWERED
+        return Explained.STANDS if self.outcome is None else Explained.AMENDED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReasonDesk:
@@ -67,6 +75,7 @@ class ReasonDesk:
         return self.claimant.work_next(BatchKind.REASON, self._reason)
 
     def _reason(self, claim: Claim, checkpoint: Checkpoint) -> None:
+        started = time.monotonic()
         asked = self._asked(claim)
         amendments: list[Amendment] = []
         for start in range(0, len(asked), CASES_PER_CALL):
@@ -77,6 +86,8 @@ class ReasonDesk:
                 amendments.append(self._amendment(claim, verdict, recipe, answer))
         checkpoint()
         self._write(claim, amendments)
+        explained = [each.explained for each in amendments]
+        self.claimant.watch.batch_explained(claim, explained, seconds=time.monotonic() - started)
 
     def _asked(self, claim: Claim) -> list[tuple[StoredVerdict, Recipe]]:
         """The batch's verdicts with their recipes, those of one recipe together."""
@@ -106,7 +117,9 @@ class ReasonDesk:
             reasoner = self.models.reasoner(recipe)
         except InputRefused as refusal:  # an upgrade brought other weights: no answer will ever come
             return [AnswerRejected(str(refusal)) for _ in group]
-        return reasoner.explain([self._case(verdict, recipe) for verdict in group])
+        cases = [self._case(verdict, recipe) for verdict in group]
+        with self.claimant.watch.stage(Stage.REASON):
+            return reasoner.explain(cases)
 
     def _case(self, verdict: StoredVerdict, recipe: Recipe) -> Case:
         kept = verdict.case or {}
@@ -169,7 +182,7 @@ class ReasonDesk:
         )
 
     def _write(self, claim: Claim, amendments: Sequence[Amendment]) -> None:
-        with transaction(self.claimant.engine) as connection:
+        with self.claimant.watch.stage(Stage.WRITE), transaction(self.claimant.engine) as connection:
             for each in amendments:
                 save_amendment(
                     connection,

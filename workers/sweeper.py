@@ -1,4 +1,4 @@
-"""Batches whose worker is gone, taken back: any number of processes may sweep."""
+"""Batches whose worker is gone, taken back now and then: any number of processes may sweep."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from storage.batches import Expired, expire_leases
-from storage.database import transaction
+from storage.batches import Expired
 from storage.pictures import PictureStore
-from workers.exhaustion import give_up
+from workers.exhaustion import take_back
 from workers.frame_log import FrameLog
+from workers.watch import Watch
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -30,20 +30,29 @@ class Sweeper:
     pictures: PictureStore
     attempt_limit: int
     grace_s: float  # after an outage, for living workers to renew what ran out meanwhile
+    watch: Watch = field(default_factory=Watch)
     _not_before: float = field(default=0.0, init=False)  # monotonic
 
     def outage(self) -> None:
         """The database was away: leases ran out under workers that live and could not say so."""
         self._not_before = time.monotonic() + self.grace_s
 
-    def sweep(self, *, owners_gone: Collection[str] = ()) -> Expired:
-        """Do it once; ``owners_gone`` need not run out."""
+    def sweep(self, *, gone: Callable[[Collection[str]], Collection[str]] = lambda owners: ()) -> Expired:
+        """Do it once; what ``gone`` picks of the owners that hold leases need not run out.
+
+        Raises:
+            StageUnavailable: The database or a log did not answer; nothing was changed.
+        """
         if time.monotonic() < self._not_before:
             return Expired()
-        with transaction(self.engine) as connection:
-            expired = expire_leases(connection, owners_gone=owners_gone, attempt_limit=self.attempt_limit)
-            for claim in expired.exhausted:
-                give_up(connection, claim, log=self.log(claim.log_id), pictures=self.pictures)
+        expired = take_back(
+            self.engine,
+            attempt_limit=self.attempt_limit,
+            log=self.log,
+            pictures=self.pictures,
+            gone=gone,
+            watch=self.watch,
+        )
         if expired != Expired():
             _log.warning(
                 "leases ran out",

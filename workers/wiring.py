@@ -17,9 +17,11 @@ from workers.expert import Models
 from workers.folder_log import FolderLog, open_folder_log
 from workers.frame_log import FrameLog
 from workers.inspect_range import InspectDesk
+from workers.reading_ahead import ReadingAhead
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
 from workers.sweeper import Sweeper
+from workers.watch import Watch
 from workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -64,11 +66,16 @@ def open_stores(settings: Settings) -> Stores:
     )
 
 
-def load_models(stores: Stores) -> LoadedModels:
+def load_models(stores: Stores, watch: Watch | None = None) -> LoadedModels:
     """Nothing is read yet: each model is loaded by whoever first needs it."""
     from workers.loaded_models import LoadedModels
 
-    return LoadedModels(engine=stores.engine, memories=stores.memories, device=stores.settings.device)
+    return LoadedModels(
+        engine=stores.engine,
+        memories=stores.memories,
+        device=stores.settings.device,
+        watch=watch or Watch(),
+    )
 
 
 def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
@@ -86,7 +93,12 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
 
 
 def claimant(
-    stores: Stores, *, owner: str, is_stopping: Callable[[], bool], watchdog: Watchdog | None = None
+    stores: Stores,
+    *,
+    owner: str,
+    is_stopping: Callable[[], bool],
+    watchdog: Watchdog | None = None,
+    watch: Watch | None = None,
 ) -> Claimant:
     return Claimant(
         engine=stores.engine,
@@ -95,16 +107,18 @@ def claimant(
         backoff=timedelta(seconds=stores.settings.backoff_s),
         is_stopping=is_stopping,
         watchdog=watchdog,
+        watch=watch or Watch(),
     )
 
 
-def sweeper(stores: Stores, *, log: Callable[[int], FrameLog]) -> Sweeper:
+def sweeper(stores: Stores, *, log: Callable[[int], FrameLog], watch: Watch | None = None) -> Sweeper:
     return Sweeper(
         engine=stores.engine,
         log=log,
         pictures=stores.pictures,
         attempt_limit=stores.settings.attempt_limit,
         grace_s=stores.settings.lease_s / 2,  # a living worker renews every third of a lease
+        watch=watch or Watch(),
     )
 
 
@@ -113,11 +127,14 @@ def works(stores: Stores, models: Models, worker: Claimant) -> Mapping[str, Work
     inspecting = InspectDesk(
         claimant=worker,
         log=lambda log_id: stores.log,
+        reading_ahead=ReadingAhead(
+            geometry=lambda line: Geometry(),
+            most_bytes=stores.settings.reads_mb * 1024 * 1024,
+            watch=worker.watch,
+        ),
         models=models,
         pictures=stores.pictures,
-        geometry=lambda line: Geometry(),
         attempt_limit=stores.settings.attempt_limit,
-        most_bytes=stores.settings.reads_mb * 1024 * 1024,
     )
     reasoning = ReasonDesk(
         claimant=worker,

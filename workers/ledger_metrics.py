@@ -1,0 +1,76 @@
+"""How far behind the whole system is: the ledger's figures, for whoever looks at it anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from storage.batches import LIVE_RUN, BatchKind, BatchState, backlog
+from storage.database import database_now
+from storage.lag import waiting_messages, watermarks
+from workers.metrics import LedgerMetrics
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
+    from sqlalchemy import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """What a log says of one partition now; its topic's name is the label.
+
+    ``seconds_to_retention`` is until the log deletes the oldest offset that is not done: infinity where it
+    keeps everything or nothing waits, None where that is not known.
+    """
+
+    log_id: int
+    topic: str
+    partition: int
+    start_offset: int
+    end_offset: int
+    seconds_to_retention: float | None = None
+
+
+def observe_ledger(
+    connection: Connection,
+    metrics: LedgerMetrics,
+    ends: Sequence[LogEnd],
+    *,
+    planned_bytes: float | None = None,
+) -> None:
+    """Set every gauge from one reading transaction and from the logs' ends, of all partitions there are.
+
+    Any number of planners may do so: each exports the same, and a rule takes the greatest.
+    """
+    for kind, waiting in backlog(connection).items():
+        metrics.batches.labels(kind, BatchState.PLANNED).set(waiting.planned)
+        metrics.batches.labels(kind, BatchState.LEASED).set(waiting.leased)
+        metrics.backlog_age.labels(kind).set(waiting.oldest_age_s)
+        if kind is BatchKind.INSPECT:
+            metrics.planned_ranges.set(waiting.planned + waiting.leased)
+    if planned_bytes is not None:
+        metrics.planned_bytes.set(planned_bytes)
+    # Now, where nothing waits: a planner that hangs lets this age too.
+    oldest = backlog(connection, run_id=LIVE_RUN)[BatchKind.INSPECT].oldest_planned_at
+    metrics.oldest_unprocessed_timestamp.set((oldest or database_now(connection)).timestamp())
+    metrics.unpublished_messages.set(waiting_messages(connection))
+    done = watermarks(connection)
+    lags = {
+        (end.topic, str(end.partition)): end.end_offset
+        - done.get((end.log_id, end.partition), end.start_offset)
+        for end in ends
+    }
+    _set_all(metrics.consumer_lag, lags)
+    left = {(end.topic, str(end.partition)): end.seconds_to_retention for end in ends}
+    _set_all(metrics.seconds_to_retention, {key: value for key, value in left.items() if value is not None})
+
+
+def _set_all(gauge: Gauge, values: dict[tuple[str, str], float]) -> None:
+    """These label sets and no others: a topic made again with fewer partitions leaves no lag behind."""
+    for key, value in values.items():
+        gauge.labels(*key).set(value)
+    for sample in [each for metric in gauge.collect() for each in metric.samples]:
+        key = (sample.labels["topic"], sample.labels["partition"])
+        if key not in values:
+            gauge.remove(*key)

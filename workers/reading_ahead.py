@@ -1,0 +1,86 @@
+"""A range's frames made ready ahead of the model: a thread reads the log, and others decode."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pipelines.frame import Geometry
+from storage.batches import Claim
+from workers.admission import Admitted, admit
+from workers.bisection import bisected
+from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
+from workers.prefetch import prefetched
+from workers.watch import Stage, Watch
+
+_DECODED_AT_ONCE = 8  # frames
+_DECODED_AHEAD = 2  # such pieces, beside the one in hand
+_READS_HELD = 3  # one read ahead, one in the thread's hands, one being decoded
+_DECODERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """A few records made ready, in order of offsets, with what their read said is absent."""
+
+    absences: tuple[Absence, ...] = ()
+    admitted: list[Admitted] = field(default_factory=list)
+    refused: list[tuple[Record, Exception]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReadingAhead:
+    """How frames are made ready; ``most_bytes`` bounds the payload that is read and not yet inspected."""
+
+    geometry: Callable[[str], Geometry]  # what a line declares
+    most_bytes: int
+    watch: Watch = field(default_factory=Watch)
+
+    @contextmanager
+    def pieces(self, log: FrameLog, claim: Claim, *, recipes: Mapping[str, str]) -> Iterator[Iterator[Piece]]:
+        """The whole range in pieces, ready before they are asked for; no thread outlives the block.
+
+        Raises:
+            StageUnavailable: The log did not answer.
+        """
+        with (
+            prefetched(self._reads(log, claim), ahead=1) as reads,
+            prefetched(self._decoded(reads, recipes), ahead=_DECODED_AHEAD) as pieces,
+        ):
+            yield pieces
+
+    def _reads(self, log: FrameLog, claim: Claim) -> Iterator[RangeRead]:
+        reads = read_all(
+            log,
+            claim.partition,
+            claim.first_offset,
+            claim.end_offset,
+            most_bytes=self.most_bytes // _READS_HELD,
+            watch=self.watch,
+        )
+        for read in reads:
+            self.watch.frames_read(claim, read.records)
+            yield read
+
+    def _decoded(self, reads: Iterable[RangeRead], recipes: Mapping[str, str]) -> Iterator[Piece]:
+        def ready(record: Record) -> tuple[Record, Admitted | Exception]:
+            with self.watch.stage(Stage.DECODE):
+                (end,) = bisected(
+                    [record], lambda one: [admit(one[0], recipes=recipes, geometry=self.geometry)]
+                )
+            return record, end
+
+        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
+            for read in reads:
+                yield Piece(absences=read.absences)
+                for start in range(0, len(read.records), _DECODED_AT_ONCE):
+                    piece = Piece()
+                    for record, end in threads.map(ready, read.records[start : start + _DECODED_AT_ONCE]):
+                        if isinstance(end, Exception):
+                            piece.refused.append((record, end))
+                        else:
+                            piece.admitted.append(end)
+                    yield piece
