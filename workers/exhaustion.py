@@ -19,7 +19,7 @@ from storage.verdict_queries import get_verdict
 from storage.verdicts import save_amendment
 from workers.evidence import keep_payload
 from workers.frame_log import FrameLog
-from workers.messages import amendment_message, dead_letter_message
+from workers.messages import amendment_message, dead_letter_message, lost_message
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -53,7 +53,11 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
         for record in read.records
     ]
     save_dead_letters(connection, claim, rows)
-    outbox.add(connection, [dead_letter_message(claim, row) for row in rows])
+    told = [
+        dead_letter_message(claim, row, record.envelope)
+        for row, record in zip(rows, read.records, strict=True)
+    ]
+    outbox.add(connection, told + [lost_message(claim, absence) for absence in read.absences])
 
 
 def _give_up_rationale(connection: Connection, claim: Claim) -> None:
