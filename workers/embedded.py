@@ -17,7 +17,7 @@ from workers.expert import Models
 from workers.folder_log import PARTITION
 from workers.home import home_lock, owner_prefix
 from workers.planner import plan_log
-from workers.publisher import publish_to_file
+from workers.publisher import FileSink, publish_waiting
 from workers.settings import Settings
 from workers.wiring import Stores, claimant, open_stores, sweeper, works
 
@@ -70,6 +70,7 @@ class EmbeddedSystem:
         broker_url = self._settings.broker_url.get_secret_value()
         app = make_app(broker_url, works(self.stores, models, worker))
         bars = _Bars(progress)
+        published = FileSink(self.stores.published)
         rung: list[str] = []
         rung_at = 0.0
         with (
@@ -85,10 +86,10 @@ class EmbeddedSystem:
                     for queue in waiting:
                         ring(app, queue)
                     rung, rung_at = waiting, time.monotonic()
-                publish_to_file(self.stores.engine, self.stores.published)
+                publish_waiting(self.stores.engine, published)
                 time.sleep(self._settings.poll_s)
                 obey_signals()
-        publish_to_file(self.stores.engine, self.stores.published)
+        publish_waiting(self.stores.engine, published)
 
     def _left(self, bars: "_Bars") -> dict[BatchKind, Backlog] | None:
         """Plan what came in; what is not done yet, or None when everything is."""

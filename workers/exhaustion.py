@@ -21,7 +21,7 @@ from storage.verdict_queries import get_verdict
 from storage.verdicts import save_amendment
 from workers.evidence import keep_payload
 from workers.frame_log import FrameLog
-from workers.messages import amendment_message, dead_letter_message
+from workers.messages import amendment_message, dead_letter_message, lost_message
 from workers.proved_absences import save_absence
 from workers.watch import Inspected, Watch
 
@@ -100,7 +100,12 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
         for record in read.records
     ]
     save_dead_letters(connection, claim, rows)
-    outbox.add(connection, [dead_letter_message(claim, row) for row in rows])
+    told = [
+        dead_letter_message(claim, row, record.envelope)
+        for row, record in zip(rows, read.records, strict=True)
+    ]
+    told += [lost_message(claim, each) for each in read.absences if each.kind is AbsenceKind.LOST]
+    outbox.add(connection, told)
     return Inspected(decided_at=database_now(connection), dead_letters=rows, lost=lost)
 
 

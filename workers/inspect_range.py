@@ -9,6 +9,7 @@ import structlog
 
 from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
+from pipelines.frame import Envelope
 from pipelines.recipe import Recipe
 from storage import outbox
 from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
@@ -25,7 +26,7 @@ from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Models
 from workers.frame_log import Absence, FrameLog, Record
 from workers.log_lines import bound_trace
-from workers.messages import dead_letter_message, verdict_message
+from workers.messages import Message, dead_letter_message, lost_message, verdict_message
 from workers.pace import Pace
 from workers.proved_absences import save_absence
 from workers.reading_ahead import Piece, ReadingAhead
@@ -133,30 +134,28 @@ class InspectDesk:
             reason, detail = RejectReason.KILLS_INSPECTOR, repr(error)
         else:
             raise NotYet(f"{record.name} (offset {record.offset}): {error!r}") from error
-        ends.dead_letters.append(
-            DeadLetterRow(
-                offset=record.offset,
-                reason=reason,
-                detail=detail,
-                line=record.key,
-                name=record.name,
-                payload_uri=keep_payload(record, self.pictures),
-                sha256=None if record.payload is None else payload_sha256(record.payload),
-            )
+        row = DeadLetterRow(
+            offset=record.offset,
+            reason=reason,
+            detail=detail,
+            line=record.key,
+            name=record.name,
+            payload_uri=keep_payload(record, self.pictures),
+            sha256=None if record.payload is None else payload_sha256(record.payload),
         )
+        ends.dead_letters.append((row, record.envelope))
 
     def _write(self, claim: Claim, ends: "Ends") -> None:
         """Everything or nothing: the fence is checked where the rows are written."""
         watch = self.claimant.watch
         with watch.stage(Stage.WRITE), transaction(self.claimant.engine) as connection:
             saved = save_verdicts(connection, claim, ends.verdicts)
-            save_dead_letters(connection, claim, ends.dead_letters)
+            save_dead_letters(connection, claim, [row for row, _ in ends.dead_letters])
             for absence in ends.absences:
                 save_absence(connection, claim, absence)
             if ends.asking:
                 plan_reason(connection, claim, ends.asking)
-            outbox.add(connection, [verdict_message(claim, row) for row in ends.verdicts])
-            outbox.add(connection, [dead_letter_message(claim, row) for row in ends.dead_letters])
+            outbox.add(connection, _messages(claim, ends, saved.decided_at))
             finish(connection, claim)
         watch.batch_inspected(claim, ends.told(saved))
 
@@ -168,7 +167,7 @@ class Ends:
     is_last_attempt: bool
     received_at: datetime  # when this worker turned to the range
     verdicts: list[VerdictRow] = field(default_factory=list)
-    dead_letters: list[DeadLetterRow] = field(default_factory=list)
+    dead_letters: list[tuple[DeadLetterRow, Envelope | None]] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
 
@@ -176,8 +175,19 @@ class Ends:
         lost = (each.end - each.first for each in self.absences if each.kind is AbsenceKind.LOST)
         return Inspected(
             verdicts=self.verdicts,
-            dead_letters=self.dead_letters,
+            dead_letters=[row for row, _ in self.dead_letters],
             decided_at=saved.decided_at,
             repeats=saved.repeats,
             lost=sum(lost),
         )
+
+
+def _messages(claim: Claim, ends: Ends, decided_at: datetime) -> list[Message]:
+    asking = set(ends.asking)
+    verdicts = [
+        verdict_message(claim, row, decided_at=decided_at, awaits_rationale=row.offset in asking)
+        for row in ends.verdicts
+    ]
+    dead_letters = [dead_letter_message(claim, row, envelope) for row, envelope in ends.dead_letters]
+    lost = [lost_message(claim, absence) for absence in ends.absences if absence.kind is AbsenceKind.LOST]
+    return verdicts + dead_letters + lost

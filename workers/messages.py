@@ -1,35 +1,58 @@
-"""What the outside is told of a frame: bodies of outbox messages, by kind."""
+"""What the outside is told of a frame: bodies of outbox messages, by kind; ``schemas/`` describes them."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
 
+from pipelines.frame import Envelope
 from pipelines.verdict import Outcome
 from storage.batches import Claim
 from storage.dead_letters import DeadLetterRow
 from storage.public_ids import public_id
 from storage.verdicts import VerdictRow
+from workers.frame_log import Absence
 
 Message = tuple[str, str, Mapping[str, object]]  # line, kind, body
 
 
-def verdict_message(claim: Claim, row: VerdictRow) -> Message:
-    """The fast verdict, which alone may drive a reject gate before ``expires_at``."""
+class MessageKind(StrEnum):
+    VERDICT = "verdict"
+    AMENDMENT = "amendment"
+    DEAD_LETTER = "dead_letter"
+    LOST = "lost"
+
+
+def verdict_message(
+    claim: Claim, row: VerdictRow, *, decided_at: datetime, awaits_rationale: bool
+) -> Message:
+    """The fast verdict, which alone may drive a reject gate before ``expires_at``.
+
+    ``decided_at`` is the database's time, read in the transaction that writes the verdict. The message
+    leaves later: whether it still arrives in time only its reader can tell.
+    """
     body = {
         "id": public_id(claim.batch_id, row.offset),
         "run": claim.run_id,
+        "fence": claim.fence,
         "line": row.line,
         "product": row.product,
         "part": row.part,
         "lot": row.lot,
         "source": row.event_source,
         "event": row.event_id,
-        "captured_at": row.captured_at.isoformat() if row.captured_at else None,
-        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "captured_at": _iso(row.captured_at),
+        "expires_at": _iso(row.expires_at),
+        "decided_at": decided_at.isoformat(),
+        "is_late": row.expires_at is not None and decided_at > row.expires_at,
+        "is_partial": True,
+        "awaits_rationale": awaits_rationale,
         "outcome": row.outcome.value,
         "p_value": row.p_value,
         "regions": len(row.regions),
         "recipe": row.recipe,
+        "note": row.note,
     }
-    return row.line, "verdict", body
+    return row.line, MessageKind.VERDICT.value, body
 
 
 def amendment_message(
@@ -46,23 +69,57 @@ def amendment_message(
     body = {
         "id": public_id(claim.verdict_batch_id, offset),
         "run": claim.run_id,
+        "fence": claim.fence,
         "line": line,
+        "is_partial": False,
         "outcome": None if outcome is None else outcome.value,
         "rationale": rationale,
         "model": model_digest,
         "note": note,
     }
-    return line, "amendment", body
+    return line, MessageKind.AMENDMENT.value, body
 
 
-def dead_letter_message(claim: Claim, row: DeadLetterRow) -> Message:
-    """A frame that nobody inspected: a reject gate must not take silence for a pass."""
+def dead_letter_message(claim: Claim, row: DeadLetterRow, envelope: Envelope | None) -> Message:
+    """A frame that nobody inspected: a reject gate must not take silence for a pass.
+
+    ``envelope`` is the frame's, as far as it could be read: it says which part must be taken out.
+    """
     body = {
         "id": public_id(claim.batch_id, row.offset),
         "run": claim.run_id,
+        "fence": claim.fence,
         "line": row.line,
+        "part": envelope and envelope.part,
+        "lot": envelope and envelope.lot,
+        "source": envelope and envelope.source,
+        "event": envelope and envelope.id,
+        "captured_at": _iso(envelope.captured_at if envelope else None),
+        "expires_at": _iso(envelope.expires_at if envelope else None),
+        "log": claim.log_id,
+        "partition": claim.partition,
+        "offset": row.offset,
         "reason": row.reason.value,
         "detail": row.detail,
         "name": row.name,
     }
-    return row.line or "", "dead_letter", body
+    return row.line or "", MessageKind.DEAD_LETTER.value, body
+
+
+def lost_message(claim: Claim, absence: Absence) -> Message:
+    """Frames that the log dropped before we read them: of no line that we could know."""
+    body = {
+        "id": public_id(claim.batch_id, absence.first),
+        "run": claim.run_id,
+        "fence": claim.fence,
+        "log": claim.log_id,
+        "partition": claim.partition,
+        "first": absence.first,
+        "end": absence.end,
+        "frames": absence.end - absence.first,
+    }
+    return "", MessageKind.LOST.value, body
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()

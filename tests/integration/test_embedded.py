@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -19,6 +20,7 @@ from storage.database import reading, transaction
 from storage.dead_letters import StoredDeadLetter, list_dead_letters
 from storage.recipes import save_recipe, set_current
 from tests.fake_models import FakeModels, fake_recipe
+from tests.messages import require_valid
 from tests.plates import (
     FAILING,
     GREY,
@@ -33,7 +35,7 @@ from tests.plates import (
 )
 from workers.embedded import EmbeddedSystem
 from workers.manifest_scan import scan
-from workers.publisher import publish_to_file
+from workers.publisher import FileSink, publish_waiting
 from workers.settings import Settings
 from workers.wiring import Stores, open_stores
 
@@ -390,11 +392,37 @@ def test_every_verdict_and_amendment_is_published_once_and_in_order(
 ) -> None:
     inspect_paths(settings, [write_plates(tmp_path / "plates", 20)])
 
-    told = [orjson.loads(line) for line in stores.published.read_bytes().splitlines()]
+    told = told_outside(stores)
     assert [each["message"] for each in told] == sorted(each["message"] for each in told)
     kinds = [each["kind"] for each in told]
     assert (kinds.count("verdict"), kinds.count("amendment")) == (20, 4)
     for amendment in (each for each in told if each["kind"] == "amendment"):
         fast = next(each for each in told if each["kind"] == "verdict" and each["id"] == amendment["id"])
         assert fast["message"] < amendment["message"]
-    assert publish_to_file(stores.engine, stores.published) == 0
+        assert (fast["awaits_rationale"], fast["is_partial"], amendment["is_partial"]) == (True, True, False)
+    assert sum(each["awaits_rationale"] for each in told if each["kind"] == "verdict") == 4
+    assert publish_waiting(stores.engine, FileSink(stores.published)) == 0
+
+
+def told_outside(stores: Stores) -> list[dict[str, Any]]:
+    """Every message, each as published: without what the file adds to a body."""
+    told = [orjson.loads(line) for line in stores.published.read_bytes().splitlines()]
+    for each in told:
+        added = ("message", "kind", "created_at")
+        require_valid(each["kind"], {name: value for name, value in each.items() if name not in added})
+    return told
+
+
+def test_what_nobody_inspected_is_told_too(tmp_path: Path, settings: Settings, stores: Stores) -> None:
+    plates = write_plates(tmp_path / "plates", 4)
+    (plates / "001.png").write_bytes(b"")
+    (plates / "002.png").unlink()
+    (plates / "002.png").symlink_to(plates / "gone.png")
+
+    inspect_paths(settings, [plates])
+
+    told = {each["kind"]: each for each in told_outside(stores)}
+    assert set(told) == {"verdict", "amendment", "dead_letter", "lost"}
+    assert (told["dead_letter"]["reason"], told["dead_letter"]["offset"]) == ("empty", 1)
+    assert told["dead_letter"]["event"], "its envelope says which part to take out"
+    assert (told["lost"]["first"], told["lost"]["end"], told["lost"]["frames"]) == (2, 3, 1)
