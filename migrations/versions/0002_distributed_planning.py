@@ -22,7 +22,9 @@ def upgrade() -> None:
         "ix_batch_waiting", "batch", ["kind", "run_id", sa.text("priority DESC"), "id"], **_WAITING
     )
     op.create_index("ix_batch_children", "batch", ["parent_id"], **_where("parent_id IS NOT NULL"))
-    op.create_index("ix_batch_reasons", "batch", ["verdict_batch_id"], **_where("verdict_batch_id IS NOT NULL"))
+    op.create_index(
+        "ix_batch_reasons", "batch", ["verdict_batch_id"], **_where("verdict_batch_id IS NOT NULL")
+    )
     op.create_index("ix_verdict_batch", "verdict", ["batch_id"])
     op.create_table(
         "partition_stat",
