@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.errors import FrameRejected, RejectReason
-from pipelines.frame import Frame, Geometry
+from pipelines.frame import Envelope, Frame, Line
 from workers.frame_log import Record
 
 
@@ -18,11 +19,22 @@ class Admitted:
     recipe: str
 
 
-def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str], Geometry]) -> Admitted:
-    """Decode one record for the recipe of its product; ``geometry`` gives what a line declares, by its id.
+def admit(
+    record: Record,
+    *,
+    recipes: Mapping[str, str],
+    line: Callable[[str], Line],
+    product_at: Callable[[str, datetime], str | None],
+    received_at: datetime,
+) -> Admitted:
+    """Decode one record for the recipe of its product.
+
+    ``line`` gives what a line declares, and ``product_at`` what it makes when, by its id. The frame's own
+    time counts; ``received_at`` is for a frame that names none.
 
     Raises:
         FrameRejected: With the reason for the dead letter.
+        StageUnavailable: Nobody can say now what the line declares.
     """
     if record.rejection is not None:
         raise record.rejection
@@ -30,15 +42,24 @@ def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str
         raise FrameRejected(RejectReason.ENVELOPE_INVALID, "no envelope")
     if record.payload is None:
         raise FrameRejected(RejectReason.EMPTY, "a tombstone: no payload at all")
-    product = record.envelope.product or record.product
+    product = record.envelope.product or record.product or _made(record.envelope, product_at, received_at)
     if product is None or product not in recipes:
         known = ", ".join(sorted(recipes)) or "none"
         raise FrameRejected(
             RejectReason.UNKNOWN_PRODUCT, f"no recipe for product {product!r}; known: {known}"
         )
     picture = decode_picture(
-        record.payload, geometry=geometry(record.envelope.line), envelope=record.envelope, name=record.name
+        record.payload,
+        geometry=line(record.envelope.line).geometry,
+        envelope=record.envelope,
+        name=record.name,
     )
     digest = payload_sha256(record.payload)
     frame = Frame(envelope=record.envelope, picture=picture, product=product, sha256=digest)
     return Admitted(record=record, frame=frame, recipe=recipes[product])
+
+
+def _made(
+    envelope: Envelope, product_at: Callable[[str, datetime], str | None], received_at: datetime
+) -> str | None:
+    return product_at(envelope.line, envelope.captured_at or envelope.recorded_at or received_at)

@@ -8,9 +8,9 @@ import structlog
 
 from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
-from pipelines.frame import Geometry
+from pipelines.frame import Line
 from pipelines.recipe import Recipe
-from storage import outbox
+from storage import outbox, partition_stats
 from storage.absences import save_gap, save_lost
 from storage.batches import BatchKind, Claim, finish, plan_reason
 from storage.database import database_now, reading, transaction
@@ -42,7 +42,8 @@ class InspectDesk:
     log: Callable[[int], FrameLog]  # by the ledger's id
     models: Models
     pictures: PictureStore
-    geometry: Callable[[str], Geometry]  # what a line declares
+    line: Callable[[str], Line]  # what a line declares, by its id
+    product_at: Callable[[str, datetime], str | None]  # what a line makes at a time
     attempt_limit: int
     most_bytes: int
 
@@ -65,6 +66,9 @@ class InspectDesk:
         )
         for read in reads:
             ends.absences += read.absences
+            ends.payload_bytes += sum(len(record.payload or b"") for record in read.records)
+            priorities = (self.line(line).priority for line in {record.key for record in read.records})
+            ends.line_priority = max(ends.line_priority, *priorities, 0)
             for start in range(0, len(read.records), FRAMES_PER_CALL):
                 checkpoint()
                 chunk = read.records[start : start + FRAMES_PER_CALL]
@@ -79,7 +83,15 @@ class InspectDesk:
         """The decoded frames by product; no frame's failure touches another's verdict."""
 
         def admit_one(one: Sequence[Record]) -> list[Admitted]:
-            return [admit(one[0], recipes=hashes, geometry=self.geometry)]
+            return [
+                admit(
+                    one[0],
+                    recipes=hashes,
+                    line=self.line,
+                    product_at=self.product_at,
+                    received_at=ends.received_at,
+                )
+            ]
 
         by_product: dict[str, list[Admitted]] = {}
         for record in records:
@@ -160,6 +172,14 @@ class InspectDesk:
                 plan_reason(connection, claim, ends.asking)
             outbox.add(connection, [verdict_message(claim, row) for row in ends.verdicts])
             outbox.add(connection, [dead_letter_message(claim, row) for row in ends.dead_letters])
+            if ends.payload_bytes:  # a range of gaps says nothing of the frames to come
+                partition_stats.learn(
+                    connection,
+                    claim,
+                    payload_bytes=ends.payload_bytes,
+                    offsets=claim.end_offset - claim.first_offset,
+                    line_priority=ends.line_priority,
+                )
             finish(connection, claim)
 
 
@@ -172,4 +192,6 @@ class Ends:
     verdicts: list[VerdictRow] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()
+    payload_bytes: int = 0  # of all records read
+    line_priority: int = 0  # the highest among their lines
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
