@@ -12,7 +12,8 @@ from storage.claims import (
     was_finished,
 )
 from storage.expiry import Expired, exhaust, expire_leases, leasing_owners, split_claim
-from storage.planning import Backlog, backlog, cursor, open_cursor, plan, plan_reason, watermark
+from storage.planning import cursor, open_cursor, plan, plan_lost, plan_reason
+from storage.progress import Backlog, OpenRanges, backlog, cursors, open_ranges, watermark
 from storage.schema import LIVE_RUN, BatchKind, BatchState
 
 __all__ = [
@@ -22,18 +23,22 @@ __all__ = [
     "BatchState",
     "Claim",
     "Expired",
+    "OpenRanges",
     "StaleFence",
     "Unaccounted",
     "backlog",
     "claim_next",
     "cursor",
+    "cursors",
     "exhaust",
     "expire_leases",
     "finish",
     "hand_back",
     "leasing_owners",
     "open_cursor",
+    "open_ranges",
     "plan",
+    "plan_lost",
     "plan_reason",
     "renew",
     "require_held",

@@ -27,7 +27,7 @@ class Claim:
 
     ``offsets`` lists the frames of a reason batch, ascending, and is empty for an inspect batch.
     A frame's verdict has the key (``planned_at``, ``verdict_batch_id``, offset) in both kinds.
-    ``attempts`` counts this one.
+    ``attempts`` counts this one. What comes of the batch inherits its ``priority``.
     """
 
     batch_id: int
@@ -41,13 +41,15 @@ class Claim:
     fence: int
     attempts: int
     planned_at: datetime
+    priority: int
     recipe_set_id: int
     verdict_batch_id: int
 
 
 def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: timedelta) -> Claim | None:
-    """Take the next batch of this kind, the live run's first and a run's oldest first; None if none waits.
+    """Take the next batch of this kind; None if none waits.
 
+    The live run's come first, then a run's by priority, those of equal priority as they were planned.
     Raises the fence and counts the attempt. ``owner`` names a process, for ``expire_leases(owners_gone=…)``.
     Commit before working: until then nobody else sees the claim, nor the attempt if this process dies.
     """
@@ -58,7 +60,7 @@ def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: ti
             IS_WAITING,
             or_(batch.c.not_before.is_(None), batch.c.not_before <= clock()),
         )
-        .order_by(batch.c.run_id, batch.c.id)
+        .order_by(batch.c.run_id, batch.c.priority.desc(), batch.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .correlate(None)
@@ -94,6 +96,7 @@ def claim_of(row: Row[Any]) -> Claim:
         fence=row.fence,
         attempts=row.attempts,
         planned_at=row.planned_at,
+        priority=row.priority,
         recipe_set_id=row.recipe_set_id,
         verdict_batch_id=row.verdict_batch_id or row.id,
     )

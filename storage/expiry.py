@@ -102,6 +102,7 @@ def _split(connection: Connection, row: Row[Any]) -> tuple[int, int]:
         partition=row.partition,
         recipe_set_id=row.recipe_set_id,
         planned_at=row.planned_at,
+        priority=row.priority,
     )
     shared |= {"kind": row.kind, "parent_id": row.id, "verdict_batch_id": row.verdict_batch_id}
     left, right = add_batches(connection, [shared | half for half in _halves(row)])

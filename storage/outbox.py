@@ -43,6 +43,12 @@ def waiting_lines(connection: Connection) -> tuple[str, ...]:
     return tuple(connection.execute(found).scalars())
 
 
+def unpublished_count(connection: Connection, *, at_most: int) -> int:
+    """How many messages wait to be published; counting stops at ``at_most``, so that it stays cheap."""
+    waiting = select(outbox.c.id).where(outbox.c.published_at.is_(None)).limit(at_most).subquery()
+    return int(connection.execute(select(func.count()).select_from(waiting)).scalar_one())
+
+
 def unpublished(connection: Connection, line: str, *, limit: int = 500) -> tuple[Message, ...]:
     """A line's oldest messages, under its lock until the transaction ends; empty while another publishes it.
 

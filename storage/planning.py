@@ -1,30 +1,14 @@
 """Batches are cut here alone: a compare-and-swap on a cursor row, in the batches' own transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, insert, select, update
 
 from storage.claims import Claim
 from storage.database import database_now
-from storage.schema import IS_LIVE, BatchKind, BatchState, batch, plan_cursor
+from storage.schema import AbsenceKind, BatchKind, BatchState, absence, batch, plan_cursor
 from storage.upsert import insert_new
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What of one kind is not done yet: batches waiting and leased, their frames, and the oldest's age.
-
-    ``oldest_planned_at`` is by the database's clock; a reason batch inherits its frames' planning time.
-    """
-
-    planned: int = 0
-    leased: int = 0
-    frames: int = 0
-    oldest_planned_at: datetime | None = None
-    oldest_age_s: float = 0.0
 
 
 def plan(
@@ -37,10 +21,12 @@ def plan(
     end: int,
     frames_per_batch: int,
     recipe_set_id: int,
+    priority: int = 0,
 ) -> tuple[int, ...] | None:
     """Cut ``expected_next <= offset < end`` into batches; their ids in order, or None if another was first.
 
     Where this run has no cursor yet, ``expected_next`` becomes its beginning: offsets before it are nobody's.
+    Within a run, batches of higher ``priority`` are claimed first.
 
     Raises:
         ValueError: The range is empty or ``frames_per_batch`` is below one.
@@ -53,11 +39,42 @@ def plan(
     cuts = range(expected_next, end, frames_per_batch)
     now = database_now(connection)
     rows = [
-        new_batch(**place, recipe_set_id=recipe_set_id, planned_at=now)
+        new_batch(**place, recipe_set_id=recipe_set_id, planned_at=now, priority=priority)
         | {"first_offset": first, "end_offset": min(first + frames_per_batch, end)}
         for first in cuts
     ]
     return add_batches(connection, rows)
+
+
+def plan_lost(
+    connection: Connection,
+    *,
+    run_id: int,
+    log_id: int,
+    partition: int,
+    expected_next: int,
+    log_start: int,
+    recipe_set_id: int,
+) -> int | None:
+    """Account for offsets that the log dropped before they were planned: one batch, done, and one LOST.
+
+    They are ``expected_next <= offset < log_start``. Its id, or None if another planner was first.
+
+    Raises:
+        ValueError: Nothing is lost.
+    """
+    if log_start <= expected_next:
+        raise ValueError(f"[{expected_next}, {log_start}) is empty: nothing is lost")
+    place = {"run_id": run_id, "log_id": log_id, "partition": partition}
+    if not _move_cursor(connection, place, expected_next, log_start):
+        return None
+    now = database_now(connection)
+    span = {"first_offset": expected_next, "end_offset": log_start}
+    row = new_batch(**place, recipe_set_id=recipe_set_id, planned_at=now) | {"state": BatchState.DONE}
+    (batch_id,) = add_batches(connection, [row | span])
+    proof = {"kind": AbsenceKind.LOST, "position": log_start, "log_start": log_start, "created_at": now}
+    connection.execute(insert(absence), {**place, **span, **proof, "batch_id": batch_id})
+    return batch_id
 
 
 def _move_cursor(connection: Connection, place: Mapping[str, int], expected_next: int, end: int) -> bool:
@@ -104,55 +121,14 @@ def plan_reason(connection: Connection, claim: Claim, offsets: Sequence[int]) ->
         partition=claim.partition,
         recipe_set_id=claim.recipe_set_id,
         planned_at=claim.planned_at,
+        priority=claim.priority,
     )
     row |= {"kind": BatchKind.REASON, "offsets": asked, "verdict_batch_id": claim.verdict_batch_id}
     return add_batches(connection, [row | {"first_offset": asked[0], "end_offset": asked[-1] + 1}])[0]
 
 
-def watermark(connection: Connection, *, run_id: int, log_id: int, partition: int) -> int:
-    """The lowest offset not covered by done batches: every offset below it has its row."""
-    oldest = select(func.min(batch.c.first_offset)).where(
-        batch.c.run_id == run_id,
-        batch.c.log_id == log_id,
-        batch.c.partition == partition,
-        batch.c.kind == BatchKind.INSPECT,
-        IS_LIVE,
-    )
-    lowest = connection.execute(oldest).scalar_one()
-    if lowest is not None:
-        return int(lowest)
-    return cursor(connection, run_id=run_id, log_id=log_id, partition=partition)
-
-
-def backlog(connection: Connection, *, run_id: int | None = None) -> dict[BatchKind, Backlog]:
-    """What waits and what is leased, by kind (both kinds are always there), over all runs or one."""
-    within: tuple[ColumnElement[bool], ...] = () if run_id is None else (batch.c.run_id == run_id,)
-    found = (
-        select(
-            batch.c.kind,
-            func.count().filter(batch.c.state == BatchState.PLANNED).label("planned"),
-            func.count().filter(batch.c.state == BatchState.LEASED).label("leased"),
-            func.sum(batch.c.end_offset - batch.c.first_offset).label("frames"),
-            func.min(batch.c.planned_at).label("oldest"),
-        )
-        .where(IS_LIVE, *within)
-        .group_by(batch.c.kind)
-    )
-    now = database_now(connection)
-    counts = dict.fromkeys(BatchKind, Backlog())
-    for row in connection.execute(found):
-        counts[row.kind] = Backlog(
-            planned=row.planned,
-            leased=row.leased,
-            frames=int(row.frames),
-            oldest_planned_at=row.oldest,
-            oldest_age_s=max(0.0, (now - row.oldest).total_seconds()),
-        )
-    return counts
-
-
 def new_batch(
-    *, run_id: int, log_id: int, partition: int, recipe_set_id: int, planned_at: datetime
+    *, run_id: int, log_id: int, partition: int, recipe_set_id: int, planned_at: datetime, priority: int = 0
 ) -> dict[str, object]:
     """The columns of a fresh inspect batch; its offsets are for the caller to add."""
     return {
@@ -164,6 +140,7 @@ def new_batch(
         "fence": 0,
         "attempts": 0,
         "planned_at": planned_at,
+        "priority": priority,
         "recipe_set_id": recipe_set_id,
     }
 

@@ -102,6 +102,23 @@ log = Table(
     UniqueConstraint("kind", "name", "uuid", "epoch"),
 )
 
+line = Table(
+    "line",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("body", ExactJson, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+line_product = Table(
+    "line_product",
+    metadata,
+    Column("line", CleanText, ForeignKey("line.id"), nullable=False),
+    Column("effective_from", UtcTime, nullable=False),  # until the line's next one
+    Column("product", CleanText, nullable=False),
+    PrimaryKeyConstraint("line", "effective_from"),
+)
+
 manifest_entry = Table(
     "manifest_entry",
     metadata,
@@ -186,12 +203,26 @@ plan_cursor = Table(
     CheckConstraint("next_offset >= first_offset", name="forward"),
 )
 
+# What finished ranges taught about a partition, whichever run they were of: planning reads no frame.
+partition_stat = Table(
+    "partition_stat",
+    metadata,
+    Column("log_id", BigKey, ForeignKey("log.id"), nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("bytes_per_offset", Float, nullable=False),  # of payload; recent ranges count more
+    Column("line_priority", Integer, nullable=False),  # the highest among the last range's lines
+    Column("changed_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("log_id", "partition"),
+)
+
 # Conditions of partial indexes. A query must say the same, in the same words and without parameters, for
 # SQLite to use the index.
 IS_WAITING = text("state = 'planned'")
 IS_LEASED = text("state = 'leased'")
 IS_LIVE = text("state IN ('planned', 'leased')")
 IS_UNSPLIT = text("kind = 'inspect' AND state <> 'split'")
+_IS_CHILD = text("parent_id IS NOT NULL")
+_IS_REASON = text("verdict_batch_id IS NOT NULL")
 
 batch = Table(
     "batch",
@@ -209,13 +240,13 @@ batch = Table(
     Column("lease_until", UtcTime),
     Column("not_before", UtcTime),  # set when handed back with a delay
     Column("planned_at", UtcTime, nullable=False),  # never changes, and children inherit it
+    Column("priority", Integer, nullable=False, server_default=text("0")),  # higher first, within a run
     Column("recipe_set_id", BigKey, ForeignKey("recipe_set.id"), nullable=False),
     Column("parent_id", BigKey, ForeignKey("batch.id")),  # the batch it was split from
     Column("verdict_batch_id", BigKey, ForeignKey("batch.id")),  # of a reason batch: whose verdicts
     CheckConstraint("end_offset > first_offset", name="range"),
     CheckConstraint("(kind = 'reason') = (offsets IS NOT NULL)", name="offsets"),
     CheckConstraint("(kind = 'reason') = (verdict_batch_id IS NOT NULL)", name="verdict_batch"),
-    Index("ix_batch_waiting", "kind", "run_id", "id", postgresql_where=IS_WAITING, sqlite_where=IS_WAITING),
     Index("ix_batch_leased", "lease_until", postgresql_where=IS_LEASED, sqlite_where=IS_LEASED),
     Index(
         "ix_batch_live",
@@ -229,7 +260,19 @@ batch = Table(
         postgresql_where=IS_UNSPLIT,
         sqlite_where=IS_UNSPLIT,
     ),
+    # Without these, each batch that retention removes would read both tables whole, to prove that nothing
+    # refers to it; so for `ix_verdict_batch`.
+    Index("ix_batch_children", "parent_id", postgresql_where=_IS_CHILD, sqlite_where=_IS_CHILD),
+    Index("ix_batch_reasons", "verdict_batch_id", postgresql_where=_IS_REASON, sqlite_where=_IS_REASON),
     sqlite_autoincrement=True,  # ids are part of public ids: never used again
+)
+
+# In the order that claims ask for.
+Index(
+    "ix_batch_waiting",
+    *(batch.c.kind, batch.c.run_id, batch.c.priority.desc(), batch.c.id),
+    postgresql_where=IS_WAITING,
+    sqlite_where=IS_WAITING,
 )
 
 verdict = Table(
@@ -271,6 +314,7 @@ verdict = Table(
     Index("ix_verdict_order", "run_id", "planned_at", "batch_id", "offset"),
     Index("ix_verdict_line", "run_id", "line", "planned_at", "batch_id", "offset"),
     Index("ix_verdict_event", "run_id", "event_source", "event_id"),
+    Index("ix_verdict_batch", "batch_id"),
     postgresql_partition_by="RANGE (planned_at)",
 )
 

@@ -1,12 +1,24 @@
 """From records to frames: each one is admitted with a recipe, or becomes a dead letter that says why not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.errors import FrameRejected, RejectReason
-from pipelines.frame import Frame, Geometry
+from pipelines.frame import Envelope, Frame, Line
 from workers.frame_log import Record
+
+
+class Lines(Protocol):
+    """What the plant declares of its lines; an undeclared one may send any picture."""
+
+    def line(self, line_id: str) -> Line: ...
+
+    def product_at(self, line_id: str, at: datetime) -> str | None:
+        """What the line makes at a time; ``None`` where nobody said."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -18,11 +30,14 @@ class Admitted:
     recipe: str
 
 
-def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str], Geometry]) -> Admitted:
-    """Decode one record for the recipe of its product; ``geometry`` gives what a line declares, by its id.
+def admit(record: Record, *, recipes: Mapping[str, str], lines: Lines, received_at: datetime) -> Admitted:
+    """Decode one record for the recipe of its product.
+
+    What a line makes goes by the frame's own time; ``received_at`` is for a frame that names none.
 
     Raises:
         FrameRejected: With the reason for the dead letter.
+        StageUnavailable: Nobody can say now what the line declares.
     """
     if record.rejection is not None:
         raise record.rejection
@@ -30,15 +45,22 @@ def admit(record: Record, *, recipes: Mapping[str, str], geometry: Callable[[str
         raise FrameRejected(RejectReason.ENVELOPE_INVALID, "no envelope")
     if record.payload is None:
         raise FrameRejected(RejectReason.EMPTY, "a tombstone: no payload at all")
-    product = record.envelope.product or record.product
+    product = record.envelope.product or record.product or _made(record.envelope, lines, received_at)
     if product is None or product not in recipes:
         known = ", ".join(sorted(recipes)) or "none"
         raise FrameRejected(
             RejectReason.UNKNOWN_PRODUCT, f"no recipe for product {product!r}; known: {known}"
         )
     picture = decode_picture(
-        record.payload, geometry=geometry(record.envelope.line), envelope=record.envelope, name=record.name
+        record.payload,
+        geometry=lines.line(record.envelope.line).geometry,
+        envelope=record.envelope,
+        name=record.name,
     )
     digest = payload_sha256(record.payload)
     frame = Frame(envelope=record.envelope, picture=picture, product=product, sha256=digest)
     return Admitted(record=record, frame=frame, recipe=recipes[product])
+
+
+def _made(envelope: Envelope, lines: Lines, received_at: datetime) -> str | None:
+    return lines.product_at(envelope.line, envelope.captured_at or envelope.recorded_at or received_at)

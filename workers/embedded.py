@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -16,10 +16,10 @@ from workers.claimant import Faults
 from workers.expert import Models
 from workers.folder_log import PARTITION
 from workers.home import home_lock, owner_prefix
-from workers.planner import plan_log
+from workers.planner import Planner
 from workers.publisher import FileSink, publish_waiting
 from workers.settings import Settings
-from workers.wiring import Stores, claimant, open_stores, sweeper, works
+from workers.wiring import Stores, claimant, open_stores, plan_bounds, sweeper, works
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
@@ -38,6 +38,9 @@ class EmbeddedSystem:
             self._owner = stack.enter_context(home_lock(self._settings.home))
             self.stores: Stores = open_stores(self._settings)
             stack.callback(self.stores.engine.dispose)
+            # A range waits for nothing: whoever entered the files is waiting for them.
+            bounds = replace(plan_bounds(self._settings), batch_wait_s=0.0)
+            self._planner = Planner(self.stores.engine, {self.stores.log.log.id: self.stores.log}, bounds)
             self._take_back(others_are_gone=True)
             self._stack = stack.pop_all()
         return self
@@ -93,14 +96,8 @@ class EmbeddedSystem:
 
     def _left(self, bars: "_Bars") -> dict[BatchKind, Backlog] | None:
         """Plan what came in; what is not done yet, or None when everything is."""
-        stores, settings = self.stores, self._settings
-        plan_log(
-            stores.engine,
-            stores.log,
-            log_id=stores.log.log.id,
-            frames_per_batch=settings.frames_per_batch,
-            most_planned=settings.most_planned_batches,
-        )
+        stores = self.stores
+        self._planner.plan_once()
         with reading(stores.engine) as connection:
             left = backlog(connection)
             planned = cursor(connection, run_id=LIVE_RUN, log_id=stores.log.log.id, partition=PARTITION)

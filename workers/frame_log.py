@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from pipelines.errors import FrameRejected
@@ -87,6 +88,10 @@ class FrameLog(Protocol):
 
     def end_offset(self, partition: int) -> int:
         """One past the last offset given out; never falls within one identity."""
+        ...
+
+    def expiring_before(self, partition: int, within: timedelta) -> int:
+        """The offset below which the log will have removed its records within that time."""
         ...
 
     def read(self, partition: int, first: int, end: int, *, most_bytes: int) -> RangeRead:

@@ -11,7 +11,7 @@ from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
 from pipelines.frame import Envelope
 from pipelines.recipe import Recipe
-from storage import outbox
+from storage import outbox, partition_stats
 from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
 from storage.database import database_now, reading, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
@@ -62,7 +62,9 @@ class InspectDesk:
         hashes = {product: recipe.hash for product, recipe in recipes.items()}
         ends = Ends(is_last_attempt=claim.attempts >= self.attempt_limit, received_at=now)
         began = time.monotonic()
-        with self.reading_ahead.pieces(self.log(claim.log_id), claim, recipes=hashes) as pieces:
+        with self.reading_ahead.pieces(
+            self.log(claim.log_id), claim, recipes=hashes, received_at=now
+        ) as pieces:
             for call in calls(self._admitted(pieces, ends), self.call_size):
                 checkpoint()
                 if not ends.verdicts and self._is_too_long(claim, call, now):
@@ -77,6 +79,8 @@ class InspectDesk:
         """The decoded frames in order; what else the pieces hold is settled in passing."""
         for piece in pieces:
             ends.absences += piece.absences
+            ends.payload_bytes += piece.payload_bytes
+            ends.line_priority = max(ends.line_priority, piece.line_priority)
             for record, error in piece.refused:
                 self._give_up(record, error, ends)
             yield from piece.admitted
@@ -156,6 +160,14 @@ class InspectDesk:
             if ends.asking:
                 plan_reason(connection, claim, ends.asking)
             outbox.add(connection, _messages(claim, ends, saved.decided_at))
+            if ends.payload_bytes:  # a range of gaps says nothing of the frames to come
+                partition_stats.learn(
+                    connection,
+                    claim,
+                    payload_bytes=ends.payload_bytes,
+                    offsets=claim.end_offset - claim.first_offset,
+                    line_priority=ends.line_priority,
+                )
             finish(connection, claim)
         watch.batch_inspected(claim, ends.told(saved))
 
@@ -169,6 +181,8 @@ class Ends:
     verdicts: list[VerdictRow] = field(default_factory=list)
     dead_letters: list[tuple[DeadLetterRow, Envelope | None]] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()
+    payload_bytes: int = 0  # of all records read
+    line_priority: int = 0  # the highest among their lines
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
 
     def told(self, saved: SavedVerdicts) -> Inspected:

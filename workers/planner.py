@@ -1,59 +1,268 @@
-"""Cutting a log into batches: from end offsets alone, bounded, by compare-and-swap; any number may plan."""
+"""Cutting logs into ranges: from offsets alone, bounded, by compare-and-swap; any number may plan."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
-from storage.batches import LIVE_RUN, BatchKind, backlog, open_cursor, plan
-from storage.database import transaction
+from pipelines.errors import StageUnavailable
+from storage import partition_stats
+from storage.batches import LIVE_RUN, OpenRanges, cursors, open_cursor, open_ranges, plan, plan_lost
+from storage.database import reading, transaction
+from storage.outbox import unpublished_count
+from storage.partition_stats import PartitionStat
 from storage.recipes import freeze_set
 from workers.frame_log import FrameLog
+from workers.plan_room import URGENT, Place, PlanBounds, Stop, Want, order, share
+from workers.plan_watch import LogTrouble, LogWatch, Look, Trouble
+from workers.planned import PartitionPlan, Planned
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 _log = structlog.get_logger(__name__)
 
+UNKNOWN_BYTES = 256 * 1024  # of one offset's payload, until a range of its partition is finished
+_NOTHING_OPEN = OpenRanges(ranges=0, frames=0, lowest=0)
+_NOTHING_LEARNT = PartitionStat(bytes_per_offset=UNKNOWN_BYTES, line_priority=0)
 
-def plan_log(
-    engine: Engine,
-    log: FrameLog,
-    *,
-    log_id: int,
-    frames_per_batch: int,
-    most_planned: int,
-    run_id: int = LIVE_RUN,
-) -> int:
-    """Plan what has come in since the last time; gives how many frames that were.
 
-    No more than ``most_planned`` batches are ever open, so an outage of days makes no flood of rows, and a
-    slow database stops the planning. Another planner that was first is no error: the next look finds out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ledger:
+    """What is planned and learnt, read before any log: ends seen later can only be higher."""
+
+    next: Mapping[Place, int]
+    open: Mapping[Place, OpenRanges]
+    stats: Mapping[Place, PartitionStat]
+    unpublished: int
+
+    def stat(self, place: Place) -> PartitionStat:
+        return self.stats.get(place, _NOTHING_LEARNT)
+
+    def of_log(self, log_id: int) -> dict[int, int]:
+        return {partition: offset for (each, partition), offset in self.next.items() if each == log_id}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tick:
+    """One look at everything, as far as it has come."""
+
+    now: float
+    ledger: _Ledger
+    looks: dict[Place, Look] = field(default_factory=dict)
+    next: dict[Place, int] = field(default_factory=dict)
+    retention_s: dict[Place, float | None] = field(default_factory=dict)
+    new_ranges: dict[Place, int] = field(default_factory=dict)
+    troubles: dict[int, Trouble] = field(default_factory=dict)
+    frames: int = 0
+    lost: int = 0
+
+
+class Planner:
+    """Plans the logs of one run. One thread uses it; other planners, anywhere, may plan the same logs.
+
+    ``on_cut_back`` is told a log's id when the log ends before what was planned of it. From then on it is
+    another log: the callback gives it its next epoch and may ``watch`` that.
     """
-    planned = 0
-    for partition in log.partitions():
-        start, end = log.start_offset(partition), log.end_offset(partition)
-        with transaction(engine) as connection:
-            place = {"run_id": run_id, "log_id": log_id, "partition": partition}
-            first = open_cursor(connection, **place, start=start)
-            if end < first:
-                _log.error(
-                    "log is shorter than what was planned", log=log.identity.id, end=end, planned=first
-                )
-                continue
-            waiting = backlog(connection)[BatchKind.INSPECT]
-            room = most_planned - waiting.planned - waiting.leased
-            until = min(end, first + room * frames_per_batch)
-            if until <= first:
-                continue
-            cut = plan(
-                connection,
-                **place,
-                expected_next=first,
-                end=until,
-                frames_per_batch=frames_per_batch,
-                recipe_set_id=freeze_set(connection),
+
+    def __init__(
+        self,
+        engine: Engine,
+        logs: Mapping[int, FrameLog],
+        bounds: PlanBounds,
+        *,
+        run_id: int = LIVE_RUN,
+        on_cut_back: Callable[[int], None] = lambda log_id: None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._engine = engine
+        self._bounds = bounds
+        self._run_id = run_id
+        self._on_cut_back = on_cut_back
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._watches: dict[int, LogWatch] = {}
+        for log_id, log in logs.items():
+            self.watch(log_id, log)
+
+    def watch(self, log_id: int, log: FrameLog) -> None:
+        """Plan this log too."""
+        self._watches[log_id] = LogWatch(log=log, sleep=self._sleep)
+
+    def plan_once(self) -> Planned:
+        """Look at every log and plan what the bounds allow; a log that is away does not stop the others.
+
+        Another planner that was first is no error: the next look finds out.
+
+        Raises:
+            StageUnavailable: The database does not answer.
+        """
+        tick = _Tick(now=self._monotonic(), ledger=self._read_ledger())
+        for log_id in list(self._watches):
+            self._look(log_id, tick)
+        self._begin(tick)
+        self._give_up_lost(tick)
+        stopped_by = self._cut(tick)
+        return Planned(
+            frames=tick.frames,
+            ranges=sum(tick.new_ranges.values()),
+            lost=tick.lost,
+            stopped_by=stopped_by,
+            partitions=tuple(self._partition(place, tick) for place in sorted(tick.next)),
+            troubles=tick.troubles,
+        )
+
+    def _read_ledger(self) -> _Ledger:
+        with reading(self._engine) as connection:
+            return _Ledger(
+                next=cursors(connection, run_id=self._run_id),
+                open=open_ranges(connection, run_id=self._run_id),
+                stats=partition_stats.read(connection),
+                unpublished=unpublished_count(connection, at_most=self._bounds.most_unpublished + 1),
             )
-            planned += until - first if cut is not None else 0
-    return planned
+
+    def _look(self, log_id: int, tick: _Tick) -> None:
+        watch = self._watches[log_id]
+        try:
+            looks = watch.look(tick.ledger.of_log(log_id), tick.now)
+        except StageUnavailable as outage:
+            _log.warning("log does not answer", log=log_id, error=str(outage))
+            tick.troubles[log_id] = Trouble.UNAVAILABLE
+        except LogTrouble as trouble:
+            _log.error("log is not planned", log=log_id, why=trouble.trouble.value, detail=str(trouble))
+            tick.troubles[log_id] = trouble.trouble
+            if trouble.trouble is Trouble.CUT_BACK:
+                self._on_cut_back(log_id)
+                self._watches.pop(log_id)
+        else:
+            tick.looks |= {(log_id, partition): look for partition, look in looks.items()}
+
+    def _begin(self, tick: _Tick) -> None:
+        """Begin new partitions at their logs' start, at once: what is removed from now on is LOST."""
+        tick.next = {place: tick.ledger.next[place] for place in tick.looks if place in tick.ledger.next}
+        for place, look in tick.looks.items():
+            if place in tick.next:
+                continue
+            with transaction(self._engine) as connection:
+                first = open_cursor(connection, **self._at(place), start=look.start)
+            if first == look.start:  # else another planner begins it, and our end may be older than its plan
+                tick.next[place] = first
+
+    def _give_up_lost(self, tick: _Tick) -> None:
+        for place, first in tick.next.items():
+            start = tick.looks[place].start
+            if start <= first:
+                continue
+            with transaction(self._engine) as connection:
+                batch_id = plan_lost(
+                    connection,
+                    **self._at(place),
+                    expected_next=first,
+                    log_start=start,
+                    recipe_set_id=freeze_set(connection),
+                )
+            if batch_id is not None:
+                _log.error("frames lost before they were planned", **self._at(place), first=first, end=start)
+                tick.lost += start - first
+                tick.next[place] = start
+
+    def _cut(self, tick: _Tick) -> Stop | None:
+        bounds, ledger = self._bounds, tick.ledger
+        wants = [want for place in tick.next if (want := self._want(place, tick)) is not None]
+        if ledger.unpublished > bounds.most_unpublished:
+            return Stop.UNPUBLISHED
+        open_bytes = sum(each.frames * ledger.stat(at).bytes_per_offset for at, each in ledger.open.items())
+        granted, stopped_by = share(
+            wants,
+            ranges=bounds.most_planned_batches - sum(each.ranges for each in ledger.open.values()),
+            payload_bytes=bounds.most_planned_bytes - open_bytes,
+        )
+        # Short ones first among equals: a partition with one range is not held up behind another's many.
+        for want in sorted(wants, key=lambda want: (*order(want)[:2], granted[want.place])):
+            if granted[want.place]:
+                self._plan(want, granted[want.place], tick)
+        return stopped_by
+
+    def _want(self, place: Place, tick: _Tick) -> Want | None:
+        """What of a partition may be cut now: full ranges, and the rest once it has waited or is urgent."""
+        (log_id, partition), look, first = place, tick.looks[place], tick.next[place]
+        if look.end <= first and place not in tick.ledger.open:
+            return None
+        held = tick.ledger.open.get(place, _NOTHING_OPEN)
+        urgent_end = self._urgent_end(place, tick, oldest_undone=held.lowest if held.ranges else first)
+        stat = tick.ledger.stat(place)
+        by_bytes = self._bounds.batch_bytes // max(1.0, stat.bytes_per_offset)
+        frames_per_range = max(1, min(self._bounds.frames_per_batch, int(by_bytes)))
+        rest = look.end - (look.end - first) % frames_per_range
+        watch = self._watches[log_id].partitions[partition]
+        is_due = watch.age_s(rest, tick.now) >= self._bounds.batch_wait_s or rest < urgent_end
+        return Want(
+            place=place,
+            first=first,
+            end=look.end if is_due else rest,
+            frames_per_range=frames_per_range,
+            bytes_per_offset=stat.bytes_per_offset,
+            line_priority=stat.line_priority,
+            urgent_end=urgent_end,
+            open_ranges=held.ranges,
+            waited_s=watch.age_s(first, tick.now),
+        )
+
+    def _urgent_end(self, place: Place, tick: _Tick, *, oldest_undone: int) -> int:
+        log_id, partition = place
+        try:
+            expiry = self._watches[log_id].expiry(partition, oldest_undone, tick.now)
+        except StageUnavailable as outage:
+            _log.warning("log does not say what it removes next", log=log_id, error=str(outage))
+            return 0
+        tick.retention_s[place] = expiry.retention_s
+        return expiry.urgent_end
+
+    def _plan(self, want: Want, ranges: int, tick: _Tick) -> None:
+        urgent = min(ranges, want.urgent_ranges)
+        first = want.first
+        with transaction(self._engine) as connection:
+            recipe_set_id = freeze_set(connection)
+            for count, priority in ((urgent, URGENT + want.line_priority), (ranges, want.line_priority)):
+                end = min(want.end, want.first + count * want.frames_per_range)
+                if end <= first:
+                    continue
+                ids = plan(
+                    connection,
+                    **self._at(want.place),
+                    expected_next=first,
+                    end=end,
+                    frames_per_batch=want.frames_per_range,
+                    recipe_set_id=recipe_set_id,
+                    priority=priority,
+                )
+                if ids is None:
+                    return
+                first = end
+        tick.frames += first - want.first
+        tick.new_ranges[want.place] = ranges
+        tick.next[want.place] = first
+        log_id, partition = want.place
+        self._watches[log_id].partitions[partition].forget_below(first)
+
+    def _partition(self, place: Place, tick: _Tick) -> PartitionPlan:
+        (log_id, partition), look, first = place, tick.looks[place], tick.next[place]
+        held = tick.ledger.open.get(place, _NOTHING_OPEN)
+        return PartitionPlan(
+            log_id=log_id,
+            partition=partition,
+            log_start=look.start,
+            log_end=look.end,
+            next_offset=first,
+            open_ranges=held.ranges + tick.new_ranges.get(place, 0),
+            oldest_unplanned_s=self._watches[log_id].partitions[partition].age_s(first, tick.now),
+            retention_s=tick.retention_s.get(place),
+        )
+
+    def _at(self, place: Place) -> dict[str, int]:
+        return {"run_id": self._run_id, "log_id": place[0], "partition": place[1]}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from pipelines.frame import Geometry
 from storage.batches import Claim
-from workers.admission import Admitted, admit
+from workers.admission import Admitted, Lines, admit
 from workers.bisection import bisected
 from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
 from workers.prefetch import prefetched
@@ -27,6 +27,8 @@ class Piece:
     """A few records made ready, in order of offsets, with what their read said is absent."""
 
     absences: tuple[Absence, ...] = ()
+    payload_bytes: int = 0
+    line_priority: int = 0  # the highest of its records' lines
     admitted: list[Admitted] = field(default_factory=list)
     refused: list[tuple[Record, Exception]] = field(default_factory=list)
 
@@ -35,12 +37,14 @@ class Piece:
 class ReadingAhead:
     """How frames are made ready; ``most_bytes`` bounds the payload that is read and not yet inspected."""
 
-    geometry: Callable[[str], Geometry]  # what a line declares
+    lines: Lines
     most_bytes: int
     watch: Watch = field(default_factory=Watch)
 
     @contextmanager
-    def pieces(self, log: FrameLog, claim: Claim, *, recipes: Mapping[str, str]) -> Iterator[Iterator[Piece]]:
+    def pieces(
+        self, log: FrameLog, claim: Claim, *, recipes: Mapping[str, str], received_at: datetime
+    ) -> Iterator[Iterator[Piece]]:
         """The whole range in pieces, ready before they are asked for; no thread outlives the block.
 
         Raises:
@@ -48,7 +52,7 @@ class ReadingAhead:
         """
         with (
             prefetched(self._reads(log, claim), ahead=1) as reads,
-            prefetched(self._decoded(reads, recipes), ahead=_DECODED_AHEAD) as pieces,
+            prefetched(self._decoded(reads, recipes, received_at), ahead=_DECODED_AHEAD) as pieces,
         ):
             yield pieces
 
@@ -65,17 +69,27 @@ class ReadingAhead:
             self.watch.frames_read(claim, read.records)
             yield read
 
-    def _decoded(self, reads: Iterable[RangeRead], recipes: Mapping[str, str]) -> Iterator[Piece]:
+    def _of_read(self, read: RangeRead) -> Piece:
+        return Piece(
+            absences=read.absences,
+            payload_bytes=sum(len(record.payload or b"") for record in read.records),
+            line_priority=max((self.lines.line(key).priority for key in _keys(read)), default=0),
+        )
+
+    def _decoded(
+        self, reads: Iterable[RangeRead], recipes: Mapping[str, str], received_at: datetime
+    ) -> Iterator[Piece]:
+        def admit_one(one: Sequence[Record]) -> list[Admitted]:
+            return [admit(one[0], recipes=recipes, lines=self.lines, received_at=received_at)]
+
         def ready(record: Record) -> tuple[Record, Admitted | Exception]:
             with self.watch.stage(Stage.DECODE):
-                (end,) = bisected(
-                    [record], lambda one: [admit(one[0], recipes=recipes, geometry=self.geometry)]
-                )
+                (end,) = bisected([record], admit_one)
             return record, end
 
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
             for read in reads:
-                yield Piece(absences=read.absences)
+                yield self._of_read(read)
                 for start in range(0, len(read.records), _DECODED_AT_ONCE):
                     piece = Piece()
                     for record, end in threads.map(ready, read.records[start : start + _DECODED_AT_ONCE]):
@@ -84,3 +98,7 @@ class ReadingAhead:
                         else:
                             piece.admitted.append(end)
                     yield piece
+
+
+def _keys(read: RangeRead) -> set[str]:
+    return {record.key for record in read.records}

@@ -8,15 +8,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.frame import Geometry
 from storage.database import migrate, open_database
 from storage.knowledge import StoredKnowledge
+from storage.lines import StoredLines
 from storage.pictures import PictureStore
 from workers.claimant import Claimant
 from workers.expert import Models
 from workers.folder_log import FolderLog, open_folder_log
 from workers.frame_log import FrameLog
 from workers.inspect_range import InspectDesk
+from workers.plan_room import PlanBounds
 from workers.reading_ahead import ReadingAhead
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from workers.loaded_models import LoadedModels
     from workers.products import ProductShelf
     from workers.tasks import Work
+
+MEGABYTE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,14 +125,25 @@ def sweeper(stores: Stores, *, log: Callable[[int], FrameLog], watch: Watch | No
     )
 
 
+def plan_bounds(settings: Settings) -> PlanBounds:
+    return PlanBounds(
+        frames_per_batch=settings.frames_per_batch,
+        batch_bytes=settings.batch_mb * MEGABYTE,
+        batch_wait_s=settings.batch_wait_s,
+        most_planned_batches=settings.most_planned_batches,
+        most_planned_bytes=settings.most_planned_mb * MEGABYTE,
+        most_unpublished=settings.most_unpublished,
+    )
+
+
 def works(stores: Stores, models: Models, worker: Claimant) -> Mapping[str, Work]:
     """What a ring of each queue sets in motion."""
     inspecting = InspectDesk(
         claimant=worker,
         log=lambda log_id: stores.log,
         reading_ahead=ReadingAhead(
-            geometry=lambda line: Geometry(),
-            most_bytes=stores.settings.reads_mb * 1024 * 1024,
+            lines=StoredLines(stores.engine),
+            most_bytes=stores.settings.reads_mb * MEGABYTE,
             watch=worker.watch,
         ),
         models=models,

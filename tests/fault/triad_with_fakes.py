@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import storage.outbox
-import workers.embedded
 import workers.inspect_range
 import workers.manifest_scan
+import workers.planner
 import workers.reason_range
 import workers.wiring
 from tests.fake_models import FakeModels
@@ -22,9 +22,9 @@ from workers.cli import main
 SLOW_S = 0.15
 
 
-def die(module: object, function: str, *, at_call: int) -> None:
-    """Have this module's function kill the process, as the kernel would, when it is called for this time."""
-    setattr(module, function, dying(getattr(module, function), at_call=at_call))
+def die(owner: object, function: str, *, at_call: int) -> None:
+    """Have a module's or class's function kill the process, as the kernel would, at this call of it."""
+    setattr(owner, function, dying(getattr(owner, function), at_call=at_call))
 
 
 def dying(real: Callable[..., Any], *, at_call: int) -> Callable[..., Any]:
@@ -59,7 +59,7 @@ def prepare(place: str, count: int) -> None:
         case "entering files":
             die(workers.manifest_scan, "append_files", at_call=count)
         case "planning":
-            die(workers.embedded, "plan_log", at_call=count)
+            die(workers.planner.Planner, "plan_once", at_call=count)
         case "inspecting":
             models = FakeModels(before_inspect=dying(nothing, at_call=count))
         case "writing verdicts":

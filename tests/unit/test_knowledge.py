@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pipelines.errors import InputRefused
 from pipelines.knowledge import (
     LARGEST_FILE_BYTES,
-    LARGEST_TEXT,
     Cause,
     Defect,
     ProcessStep,
@@ -21,6 +20,7 @@ from pipelines.knowledge import (
     knowledge_to_json,
     read_knowledge,
 )
+from pipelines.plain_yaml import LARGEST_TEXT
 
 GOOD = """\
 product: bolt

@@ -1,0 +1,42 @@
+"""What planning came to: for whoever plans, and for metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workers.plan_room import Stop
+from workers.plan_watch import Trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionPlan:
+    """A partition after a look at it. ``next_offset`` is the next to plan; ``oldest_unplanned_s`` its age.
+
+    ``retention_s``: in how many seconds, at least, the log will remove the oldest offset that is not done;
+    None if not within a day, or unknown.
+    """
+
+    log_id: int
+    partition: int
+    log_start: int
+    log_end: int
+    next_offset: int
+    open_ranges: int
+    oldest_unplanned_s: float
+    retention_s: float | None
+
+    @property
+    def backlog(self) -> int:
+        """Offsets that are not planned yet."""
+        return self.log_end - self.next_offset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What one look came to. ``lost`` are offsets that were removed before anybody planned them."""
+
+    frames: int
+    ranges: int
+    lost: int
+    stopped_by: Stop | None
+    partitions: tuple[PartitionPlan, ...]
+    troubles: Mapping[int, Trouble]  # by log id; such a log is not among the partitions
