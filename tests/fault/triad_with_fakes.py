@@ -23,7 +23,7 @@ SLOW_S = 0.15
 
 
 def die(owner: object, function: str, *, at_call: int) -> None:
-    """Have a module's or class's function kill the process, as the kernel would, at its call of this number."""
+    """Have a module's or class's function kill the process, as the kernel would, at this call of it."""
     setattr(owner, function, dying(getattr(owner, function), at_call=at_call))
 
 
