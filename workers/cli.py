@@ -17,7 +17,9 @@ from workers.commands import (
     demonstration,
     evaluating,
     inspecting,
+    lines,
     products,
+    retention,
     training,
 )
 from workers.commands import verdicts as verdict_commands
@@ -43,8 +45,10 @@ app.command("demo")(demonstration.demo)
 app.command("inspect")(inspecting.inspect)
 app.command("audit")(auditing.audit)
 app.command("evaluate")(evaluating.evaluate)
+app.command("retention")(retention.retention)
 app.command("train")(training.train)
 app.add_typer(products.app, name="products")
+app.add_typer(lines.app, name="lines")
 app.add_typer(verdict_commands.app, name="verdicts")
 app.add_typer(configuration.app, name="config")
 

@@ -13,7 +13,7 @@ from pipelines.recipe import Decision, LocalizerPart, Recipe
 from pipelines.regions import Region, RegionRule, ViewRule
 from pipelines.verdict import Outcome
 from storage.audit import PartitionAudit, audit
-from storage.batches import LIVE_RUN, BatchKind, Claim, claim_next, finish, plan
+from storage.batches import LIVE_RUN, BatchKind, Claim, claim_next, finish, plan, plan_lost
 from storage.database import reading, transaction
 from storage.dead_letters import DeadLetterRow
 from storage.logs import open_log
@@ -47,7 +47,7 @@ class Stream:
     recipe_set_id: int
 
     def plan(
-        self, end: int, *, first: int = 0, by: int = 4, run_id: int = LIVE_RUN
+        self, end: int, *, first: int = 0, by: int = 4, run_id: int = LIVE_RUN, priority: int = 0
     ) -> tuple[int, ...] | None:
         with transaction(self.engine) as connection:
             return plan(
@@ -58,6 +58,19 @@ class Stream:
                 expected_next=first,
                 end=end,
                 frames_per_batch=by,
+                recipe_set_id=self.recipe_set_id,
+                priority=priority,
+            )
+
+    def plan_lost(self, log_start: int, *, first: int = 0) -> int | None:
+        with transaction(self.engine) as connection:
+            return plan_lost(
+                connection,
+                run_id=LIVE_RUN,
+                log_id=self.log_id,
+                partition=0,
+                expected_next=first,
+                log_start=log_start,
                 recipe_set_id=self.recipe_set_id,
             )
 

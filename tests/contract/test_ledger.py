@@ -7,7 +7,7 @@ from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from pipelines.errors import RejectReason
-from storage.absences import save_gap, save_lost
+from storage.absences import list_absences, save_gap, save_lost
 from storage.batches import (
     LIVE_RUN,
     Backlog,
@@ -34,7 +34,7 @@ from storage.dead_letters import save_dead_letters
 from storage.expiry import Expired
 from storage.logs import start_run
 from storage.planning import new_batch
-from storage.schema import batch
+from storage.schema import AbsenceKind, batch
 from storage.verdicts import save_amendment, save_verdicts
 from tests.contract.stream import LEASE, Stream, dead_letter_at, in_threads, rows_in, run_out_of_lease
 
@@ -124,8 +124,70 @@ class TestPlanning:
         found = stream.audit()
         assert (found.first, found.end, found.verdict, found.is_clean) == (500, 504, 4, True)
 
+    def test_offsets_lost_before_they_were_planned_are_accounted_for_at_once(self, stream: Stream) -> None:
+        stream.plan(4)
+        stream.inspect_all()
+
+        assert stream.plan_lost(9, first=4) is not None
+
+        assert stream.claim() is None, "no worker is bothered"
+        assert low_water(stream) == cursor_of(stream) == 9
+        found = stream.audit()
+        assert (found.verdict, found.lost, found.pending, found.is_clean) == (4, 5, 0, True)
+        with reading(stream.engine) as connection:
+            (lost,) = list_absences(connection, kind=AbsenceKind.LOST)
+        assert (lost.first_offset, lost.end_offset, lost.position, lost.log_start) == (4, 9, 9, 9)
+
+    def test_what_somebody_has_planned_is_not_lost(self, stream: Stream) -> None:
+        stream.plan(4)
+
+        assert stream.plan_lost(9) is None
+        assert stream.audit().lost == 0
+        with pytest.raises(ValueError, match="nothing is lost"):
+            stream.plan_lost(4, first=4)
+
+    def test_planners_that_race_lose_a_span_once(self, stream: Stream) -> None:
+        stream.plan(1)
+
+        in_threads(4, lambda: stream.plan_lost(9, first=1) and None)
+
+        assert stream.audit().lost == 8
+        assert stream.audit().is_clean
+
 
 class TestClaiming:
+    def test_higher_priorities_go_first_and_equal_ones_in_order(self, stream: Stream) -> None:
+        stream.plan(2, by=1)
+        stream.plan(4, first=2, by=1, priority=107)
+        stream.plan(5, first=4, by=1, priority=7)
+
+        claims = stream.inspect_all()
+
+        assert [claim.first_offset for claim in claims] == [2, 3, 4, 0, 1]
+        assert [claim.priority for claim in claims] == [107, 107, 7, 0, 0]
+
+    def test_the_live_run_goes_before_a_replay_of_any_priority(self, stream: Stream) -> None:
+        with transaction(stream.engine) as connection:
+            run_id = start_run(connection, name="replay")
+        stream.plan(1, run_id=run_id, priority=109)
+        stream.plan(1)
+
+        assert stream.must_claim().run_id == LIVE_RUN
+
+    def test_halves_and_rationales_inherit_the_priority(self, stream: Stream) -> None:
+        stream.plan(2, priority=5)
+        claim = stream.must_claim()
+        with transaction(stream.engine) as connection:
+            split_claim(connection, claim)
+        half = stream.must_claim()
+        assert half.priority == 5
+        with transaction(stream.engine) as connection:
+            save_verdicts(connection, half, stream.verdicts(half))
+            plan_reason(connection, half, [0])
+            finish(connection, half)
+
+        assert stream.must_claim(kind=BatchKind.REASON).priority == 5
+
     def test_a_claim_raises_the_fence_and_counts_the_attempt(self, stream: Stream) -> None:
         stream.plan(4)
         first = stream.must_claim()
