@@ -67,6 +67,11 @@ def kind_of(payload: bytes, *, content_type: str | None, name: str | None, is_ra
     return sniffed
 
 
+def kind_by_name(name: str) -> FileKind | None:
+    """What a file's name promises; None where it promises nothing that we read."""
+    return _SUFFIXES.get(PurePath(name).suffix.lower())
+
+
 def _declared_kind(content_type: str | None, name: str | None) -> tuple[FileKind | None, str]:
     """What content type or name call it, and how they put it."""
     if content_type:
@@ -75,5 +80,4 @@ def _declared_kind(content_type: str | None, name: str | None) -> tuple[FileKind
         if media_type not in list(FileKind):
             raise FrameRejected(RejectReason.UNSUPPORTED_FORMAT, f"content type {media_type!r}")
         return FileKind(media_type), f"content type {media_type}"
-    suffix = PurePath(name or "").suffix.lower()
-    return _SUFFIXES.get(suffix), f"named {suffix}"
+    return kind_by_name(name or ""), f"named {PurePath(name or '').suffix.lower()}"

@@ -18,6 +18,7 @@ from workers.commands import (
     evaluating,
     inspecting,
     lines,
+    producing,
     products,
     retention,
     training,
@@ -29,8 +30,8 @@ from workers.log_lines import log_to_stderr
 from workers.terminal import say
 
 EPILOG = (
-    "Exit codes: 0 done · 2 usage · 3 done, but some frames were not inspected (dead letters, lost files) · "
-    "4 the audit found a hole or a double · 5 input refused · 6 a service is unavailable."
+    "Exit codes: 0 done · 2 usage · 3 done, but some frames were not inspected, or not sent (dead letters, "
+    "lost files) · 4 the audit found a hole or a double · 5 input refused · 6 a service is unavailable."
 )
 
 app = typer.Typer(
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("demo")(demonstration.demo)
 app.command("inspect")(inspecting.inspect)
+app.command("produce")(producing.produce)
 app.command("audit")(auditing.audit)
 app.command("evaluate")(evaluating.evaluate)
 app.command("retention")(retention.retention)

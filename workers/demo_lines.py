@@ -14,15 +14,15 @@ import orjson
 from console.report_values import Truth
 from storage.database import reading
 from storage.recipes import current_recipes
+from workers.simulated_frames import DEFECT_SHARE, as_png, truth_of
 from workers.wiring import Stores, product_shelf
 
 if TYPE_CHECKING:
-    from pipelines.learn.simulator import SimulatedFrame, SimulatedLine
+    from pipelines.learn.simulator import SimulatedLine
     from workers.loaded_models import LoadedModels
 
 Progress = Callable[[str, int, int], None]
 
-DEFECT_SHARE = 0.25
 _NORMALS_APART = 100_000  # normal frames come from seeds this far behind those that are inspected
 
 
@@ -102,7 +102,7 @@ def _learn(stores: Stores, models: LoadedModels, line: SimulatedLine, folder: Pa
     for seed in range(DEMO_SEED + _NORMALS_APART, DEMO_SEED + _NORMALS_APART + normals):
         file = folder / f"{seed}.png"
         if not file.exists():
-            _write_whole(file, _as_png(line.frame(seed)))
+            _write_whole(file, as_png(line.frame(seed)))
     knowledge = resources.files("pipelines.learn").joinpath("knowledge", f"{line.product}.yaml")
     with resources.as_file(knowledge) as file:
         product_shelf(stores, models).add(line.product, normal=[folder], knowledge=file)
@@ -119,30 +119,12 @@ def _draw_frames(line: SimulatedLine, folder: Path, frames: int, progress: Calla
         files[0].parent.mkdir(parents=True, exist_ok=True)
         run = mixed_run(line, first_seed=DEMO_SEED, frames=frames, defect_share=DEFECT_SHARE)
         for done, (file, frame) in enumerate(zip(files, run, strict=True), start=1):
-            _write_whole(file, _as_png(frame))
-            kept[file.name] = _truth(frame)
+            _write_whole(file, as_png(frame))
+            kept[file.name] = truth_of(frame)
             progress(done)
         _write_whole(truth_file, orjson.dumps(kept))
     truths = {str(file): Truth(**kept[file.name]) for file in files}
     return DemoLine(product=line.product, frames=files, truths=truths)
-
-
-def _truth(frame: SimulatedFrame) -> dict[str, object]:
-    first = frame.marks[0] if frame.marks else None
-    return {
-        "is_defective": first is not None,
-        "defect": first.defect if first else None,
-        "process_step": first.step if first else None,
-    }
-
-
-def _as_png(frame: SimulatedFrame) -> bytes:
-    import cv2
-
-    pixels = frame.pixels if frame.pixels.ndim == 2 else cv2.cvtColor(frame.pixels, cv2.COLOR_RGB2BGR)
-    is_done, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert is_done
-    return encoded.tobytes()
 
 
 def _write_whole(file: Path, content: bytes) -> None:

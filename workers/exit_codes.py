@@ -3,6 +3,7 @@
 EXIT_DONE = 0
 EXIT_USAGE = 2  # given by typer itself
 EXIT_NOT_ALL_INSPECTED = 3  # done, and some frames are dead letters or were lost
+EXIT_NOT_ALL_SENT = 3  # done, and some of what was given to `triad produce` is no frame
 EXIT_AUDIT_FAILED = 4
 EXIT_REFUSED = 5
 EXIT_UNAVAILABLE = 6

@@ -27,8 +27,8 @@ from workers.expert import Models
 from workers.frame_log import Absence, FrameLog, Record
 from workers.log_lines import bound_trace
 from workers.messages import Message, dead_letter_message, lost_message, verdict_message
-from workers.pace import Pace
 from workers.proved_absences import save_absence
+from workers.range_duration import RangeDuration
 from workers.reading_ahead import Piece, ReadingAhead
 from workers.rebatching import CallSize, calls
 from workers.watch import Inspected, Stage
@@ -49,7 +49,7 @@ class InspectDesk:
     pictures: PictureStore
     attempt_limit: int
     call_size: CallSize = field(default_factory=CallSize)
-    pace: Pace = field(default_factory=Pace)
+    duration: RangeDuration = field(default_factory=RangeDuration)
 
     def inspect_next(self) -> bool:
         """Claim the next range and see it through; False when none waits."""
@@ -73,7 +73,7 @@ class InspectDesk:
                 self._inspect_group(call, recipes[call[0].frame.product], ends)
         checkpoint()
         self._write(claim, ends)
-        self.pace.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
+        self.duration.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
 
     def _admitted(self, pieces: Iterable[Piece], ends: "Ends") -> Iterator[Admitted]:
         """The decoded frames in order; what else the pieces hold is settled in passing."""
@@ -90,7 +90,7 @@ class InspectDesk:
         frames = claim.end_offset - claim.first_offset
         due = [each.frame.envelope.expires_at for each in call]
         left = [(each - now).total_seconds() for each in due if each is not None and each > now]
-        return frames > 1 and bool(left) and min(left) < self.pace.seconds_for(frames)
+        return frames > 1 and bool(left) and min(left) < self.duration.seconds_for(frames)
 
     def _cut_in_two(self, claim: Claim) -> None:
         with transaction(self.claimant.engine) as connection:

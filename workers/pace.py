@@ -1,21 +1,29 @@
-"""How long a range will take on this process, by how long the last ones took."""
+"""Keeping a rate: each turn is due by its number, so that lateness is made up for and never adds up."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
 
-_WEIGHT = 0.3  # of the newest range: the last three or so decide
+_NAP_S = 0.1
 
 
-@dataclass(slots=True)
 class Pace:
-    """An exponentially weighted mean of seconds per frame; nothing is known before the first range."""
+    """Turns at ``per_second``, the first at once; ``None`` is as fast as it goes."""
 
-    seconds_per_frame: float | None = None
+    def __init__(
+        self,
+        per_second: float | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._per_second, self._clock, self._sleep = per_second, clock, sleep
+        self._turns = 0
+        self._began: float | None = None
 
-    def note(self, *, frames: int, seconds: float) -> None:
-        latest = seconds / frames
-        before = latest if self.seconds_per_frame is None else self.seconds_per_frame
-        self.seconds_per_frame = before + _WEIGHT * (latest - before)
-
-    def seconds_for(self, frames: int) -> float:
-        """0 before the first range: what is not known to be late is tried."""
-        return frames * (self.seconds_per_frame or 0.0)
+    def wait(self, meanwhile: Callable[[], bool]) -> None:
+        """Return when the next turn is due, or as soon as ``meanwhile``, asked again and again, says so."""
+        began = self._began = self._clock() if self._began is None else self._began
+        due = began if self._per_second is None else began + self._turns / self._per_second
+        self._turns += 1
+        while not meanwhile() and (left := due - self._clock()) > 0:
+            self._sleep(min(left, _NAP_S))

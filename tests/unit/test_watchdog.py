@@ -3,7 +3,7 @@
 import threading
 import time
 
-from workers.pace import Pace
+from workers.range_duration import RangeDuration
 from workers.watchdog import Watchdog
 
 
@@ -41,12 +41,12 @@ def test_between_two_works_nothing_is_watched() -> None:
 
 
 def test_the_pace_follows_the_last_ranges() -> None:
-    pace = Pace()
-    assert pace.seconds_for(100) == 0
+    duration = RangeDuration()
+    assert duration.seconds_for(100) == 0
 
-    pace.note(frames=10, seconds=1)
-    assert pace.seconds_for(100) == 10
+    duration.note(frames=10, seconds=1)
+    assert duration.seconds_for(100) == 10
     for _ in range(30):
-        pace.note(frames=10, seconds=2)
+        duration.note(frames=10, seconds=2)
 
-    assert 19.9 < pace.seconds_for(100) < 20.1
+    assert 19.9 < duration.seconds_for(100) < 20.1
