@@ -132,7 +132,7 @@ class InspectDesk:
         if isinstance(error, FrameRejected):
             reason, detail = error.reason, error.detail
         elif ends.is_last_attempt:
-            with bound_trace(record.envelope and record.envelope.traceparent):
+            with bound_trace(record.envelope.traceparent if record.envelope else None):
                 _log.error("frame given up", frame=record.name, offset=record.offset, error=repr(error))
             reason, detail = RejectReason.KILLS_INSPECTOR, repr(error)
         else:
