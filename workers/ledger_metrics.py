@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def observe_ledger(
     _set_all(metrics.seconds_to_retention, {key: value for key, value in left.items() if value is not None})
 
 
-def _set_all(gauge: Gauge, values: dict[tuple[str, str], float]) -> None:
+def _set_all(gauge: Gauge, values: Mapping[tuple[str, str], float]) -> None:
     """These label sets and no others: a topic made again with fewer partitions leaves no lag behind."""
     for key, value in values.items():
         gauge.labels(*key).set(value)

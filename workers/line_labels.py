@@ -21,6 +21,9 @@ class LineLabels:
                 self._known.add(line)
         return self.if_known(line)
 
+    def knows(self, line: str) -> bool:
+        return line in self._known
+
     def if_known(self, line: str | None) -> str:
         """The label of what may be any text: a dead letter's key takes no place from a line."""
         return line if line is not None and line in self._known else OTHER

@@ -1,4 +1,4 @@
-"""Log lines, ours and our libraries': one event per line on standard error, with the ids that find it again."""
+"""Log lines, ours and our libraries': one event per line on standard error, with ids that find it again."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ def log_to_stderr(level: str, log_format: str = "text", process: str = "triad") 
 
 @contextmanager
 def bound_trace(traceparent: str | None) -> Iterator[None]:
-    """Log lines within carry the frame's ``trace_id`` and ``span_id``; neither without a sound traceparent."""
+    """Log lines within carry the frame's ``trace_id`` and ``span_id``; neither if malformed."""
     trace = parse_traceparent(traceparent)
     if trace is None:
         yield

@@ -120,7 +120,9 @@ class Metrics:
 
     def line(self, line: str) -> str:
         """The label of a line whose frame has a verdict."""
-        return self._labels.of(line)
+        if not self._labels.knows(line):
+            self.know_line(line)
+        return self._labels.if_known(line)
 
     def line_if_known(self, key: str | None) -> str:
         """The label of a dead letter's key, which may be any text."""
@@ -141,6 +143,7 @@ class Metrics:
             self.queue_wait.labels(kind)
             self.hand_backs.labels(kind)
             self.claims_lost.labels(kind)
+        self.lost_frames.labels(UNKNOWN_TOPIC)
         self._zero_line(OTHER)
 
     def _zero_line(self, label: str) -> None:

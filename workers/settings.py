@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     http_port: int = Field(
         default=0, ge=0, le=65_535, description="port of metrics and health of this process; 0 serves none"
     )
+    revision: str = Field(
+        default="unknown", description="source revision of this build, for /version; images set it"
+    )
     log_level: LogLevel = Field(default="warning", description="debug, info, warning or error")
     log_format: LogFormat = Field(default="text", description="text for people, json for log collectors")
 

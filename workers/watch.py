@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -113,11 +113,12 @@ class Watches(Watch):
         self._watches = watches
 
     @override
-    def stage(self, stage: Stage) -> AbstractContextManager[None]:
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
         with ExitStack() as stack:
             for watch in self._watches:
                 stack.enter_context(watch.stage(stage))
-            return stack.pop_all()
+            yield
 
     @override
     def batch_claimed(self, claim: Claim, *, at: datetime) -> None:
