@@ -41,6 +41,14 @@ def get_log(connection: Connection, log_id: int) -> Log | None:
     return None if row is None else Log(**row._asdict())
 
 
+def newest_log(connection: Connection, *, kind: LogKind, name: str) -> Log | None:
+    """What the log of this name is now: the one that was opened last."""
+    same = (log_table.c.kind == kind, log_table.c.name == name)
+    found = select(*_COLUMNS).where(*same).order_by(log_table.c.id.desc()).limit(1)
+    row = connection.execute(found).one_or_none()
+    return None if row is None else Log(**row._asdict())
+
+
 def list_logs(connection: Connection) -> tuple[Log, ...]:
     """Every log there ever was, in the order they were opened."""
     return tuple(

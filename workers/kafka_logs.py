@@ -1,0 +1,112 @@
+"""The topics of frames that this installation reads, each under the ledger's id of its present identity."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pipelines.errors import StageUnavailable
+from pipelines.frame import Line
+from storage.database import reading, transaction
+from storage.logs import Log, get_log, newest_log, next_epoch, open_log
+from storage.schema import LogKind
+from workers.frame_log import FrameLog, LogIdentity
+from workers.gone_log import GoneLog
+from workers.kafka_log import KafkaLog, open_kafka_log
+from workers.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class KafkaLogs:
+    """Opened when first needed and kept; any thread may ask.
+
+    A topic that was deleted and made again is another log, under another id. Ranges of the old one are
+    still in the ledger, and come out as LOST.
+    """
+
+    engine: Engine
+    settings: Settings
+    line: Callable[[str], Line]
+    _open: dict[str, tuple[Log, KafkaLog]] = field(default_factory=dict)  # by topic
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.settings.frames_topics.split(",") if name.strip())
+
+    def live(self) -> Mapping[int, FrameLog]:
+        """The logs to plan, by the ledger's id: what each topic is at this moment.
+
+        Topics that do not answer, or are not there yet, are left out, and named in the log.
+        """
+        found: dict[int, FrameLog] = {}
+        for topic in self.topics:
+            try:
+                log, opened = self._present(topic)
+            except StageUnavailable as outage:
+                _log.warning("topic is not planned", topic=topic, error=str(outage))
+                continue
+            found[log.id] = opened
+        if not found:
+            raise StageUnavailable(f"no topic of frames answers: {', '.join(self.topics)}")
+        return found
+
+    def log(self, log_id: int) -> FrameLog:
+        """The log of this id, for reading a range of it.
+
+        Raises:
+            StageUnavailable: Kafka does not answer, or this process was not told of the topic.
+        """
+        with reading(self.engine) as connection:
+            log = get_log(connection, log_id)
+            newest = None if log is None else newest_log(connection, kind=log.kind, name=log.name)
+        if log is None or newest is None or log.kind is not LogKind.KAFKA or log.name not in self.topics:
+            named = f"log {log_id}" if log is None else f"{log.kind.value} {log.name}"
+            raise StageUnavailable(f"{named} is not read here: see TRIAD_FRAMES_TOPICS")
+        if newest.id != log.id:
+            return GoneLog(identity=LogIdentity(id=log.uuid, epoch=log.epoch))
+        present, opened = self._present(log.name)
+        return opened if present.id == log.id else GoneLog(identity=opened.identity)
+
+    def cut_back(self, log_id: int) -> None:
+        """The log ends before what was planned of it: from now on it is another, in its next epoch."""
+        with self._lock, transaction(self.engine) as connection:
+            log = get_log(connection, log_id)
+            assert log is not None, f"log {log_id} was planned"
+            newer = next_epoch(connection, log)
+            _log.error("log was cut back, its next epoch begins", topic=log.name, epoch=newer.epoch)
+            self._close(log.name)
+
+    def close(self) -> None:
+        with self._lock:
+            for topic in tuple(self._open):
+                self._close(topic)
+
+    def _present(self, topic: str) -> tuple[Log, KafkaLog]:
+        with self._lock:
+            known = self._open.get(topic)
+            if known is not None and known[1].topic.uuid() == known[0].uuid:
+                return known
+            self._close(topic)
+            opened = open_kafka_log(self.settings, topic, lines=self.line)
+            with transaction(self.engine) as connection:
+                log = open_log(connection, kind=LogKind.KAFKA, name=topic, uuid=opened.identity.id)
+            if known is not None:
+                _log.error("topic was made again, its old frames are lost", topic=topic, log=log.id)
+            opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
+            self._open[topic] = log, opened
+            return self._open[topic]
+
+    def _close(self, topic: str) -> None:
+        closed = self._open.pop(topic, None)
+        if closed is not None:
+            closed[1].close()

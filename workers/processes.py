@@ -1,0 +1,213 @@
+"""The processes of the distributed system, each until it is asked to end. Any number of each may run."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+
+from pipelines.errors import InputRefused, StageUnavailable
+from storage.batches import backlog
+from storage.database import reading, transaction
+from storage.outbox import forget_published
+from storage.partitions import ensure_partitions
+from storage.schema import BatchKind
+from workers.celery_worker import CeleryWorker
+from workers.chores import Chore, run_chores
+from workers.offset_export import OffsetExport
+from workers.planner_view import PlannerView
+from workers.process import process_name
+from workers.publisher import PUBLISHED_ARE_KEPT, Sink, publish_waiting
+from workers.settings import Settings
+from workers.stop_signals import stop_event
+from workers.tasks import Doorbell, make_app
+from workers.telemetry import Telemetry, serving, telemetry
+from workers.watchdog import Watchdog
+from workers.wiring import (
+    Stores,
+    claimant,
+    kafka_logs,
+    kafka_sink,
+    live_planner,
+    load_models,
+    open_stores,
+    sweeper,
+    works,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workers.expert import Models
+    from workers.health_checks import Check
+
+_log = structlog.get_logger(__name__)
+
+EXIT_HUNG = 70  # EX_SOFTWARE: whoever runs the process starts it again
+
+_LOOKS_EVERY_S = 0.2
+_SWEEP_S, _SHOW_S, _EXPORT_S, _UPKEEP_S = 1.0, 2.0, 5.0, 3600.0
+_MOST_RINGS = 64  # waiting in one queue: a worker that found work rings itself again
+
+
+def run_planner(settings: Settings) -> None:
+    """Plan what came in, take back what was left behind, and ring."""
+    require_distributed(settings)
+    with _process(settings, "planner") as (stores, shown, stopping):
+        logs = kafka_logs(stores)
+        planner = live_planner(stores, logs)
+        sweeping = sweeper(stores, log=logs.log, watch=shown.watch)
+        bell = Doorbell(make_app(settings.broker_url.get_secret_value(), {}))
+        view = PlannerView(engine=stores.engine, registry=shown.registry, metrics=shown.metrics)
+        export = OffsetExport(engine=stores.engine, settings=settings)
+
+        def plan() -> None:
+            present = logs.live()
+            planner.watch_only(present)
+            view.planned(planner.plan_once(), {log_id: log.topic.name for log_id, log in present.items()})
+
+        def ring() -> None:
+            with reading(stores.engine) as connection:
+                waiting = backlog(connection)
+            for kind in BatchKind:
+                if waiting[kind].planned:
+                    bell.ring_up_to(kind.value, min(waiting[kind].planned, _MOST_RINGS))
+
+        def make_partitions() -> None:
+            with transaction(stores.engine) as connection:
+                ensure_partitions(connection)
+
+        chores = [
+            Chore(name="partitions", every_s=_UPKEEP_S, do=make_partitions),
+            Chore(name="plan", every_s=settings.poll_s, do=plan),
+            Chore(name="ring", every_s=settings.poll_s, do=ring),
+            Chore(name="sweep", every_s=_SWEEP_S, do=sweeping.sweep, on_outage=sweeping.outage),
+            Chore(name="show", every_s=_SHOW_S, do=view.observe),
+            Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.live())),
+        ]
+        ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
+        with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
+            run_chores(chores, stopping)
+        logs.close()
+
+
+def run_worker(settings: Settings, queue: BatchKind) -> None:
+    """Answer the doorbell of one queue; when asked to end, hand back what is in hand.
+
+    One process per device. An outage of ours (database, broker, log) is waited for; what no later attempt
+    can change is raised and ends the process.
+    """
+    require_distributed(settings)
+    with _process(settings, queue.value) as (stores, shown, stopping):
+        logs = kafka_logs(stores)
+        models = load_models(stores, shown.watch)
+        watchdog = Watchdog(limit_s=settings.hard_limit_s, on_hang=lambda: os._exit(EXIT_HUNG))
+        name = process_name(queue.value)
+        worker = claimant(
+            stores, owner=name, is_stopping=stopping.is_set, watchdog=watchdog, watch=shown.watch
+        )
+        desk = works(stores, models, worker, log=logs.log)[queue.value]
+        app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
+        celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
+        ready = {
+            "database": lambda: _database_answers(stores),
+            "broker": lambda: _broker_answers(celery_worker),
+            "models": _Warmth(models, queue),
+        }
+        live = {"device": lambda: _is_not_hanging(watchdog)}
+        with serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set), celery_worker:
+            while not stopping.wait(_LOOKS_EVERY_S):
+                if worker.faults.fatal is not None:
+                    raise worker.faults.fatal
+                if not celery_worker.is_alive:
+                    raise RuntimeError("the Celery worker's thread has ended")
+        logs.close()
+
+
+def run_publisher(settings: Settings) -> None:
+    """Tell the outside what the outbox holds, in order per line."""
+    require_distributed(settings)
+    with _process(settings, "publisher") as (stores, shown, stopping):
+        sink: Sink = kafka_sink(stores)
+
+        def forget() -> None:
+            with transaction(stores.engine) as connection:
+                forget_published(connection, older_than=PUBLISHED_ARE_KEPT)
+
+        def publish() -> None:
+            publish_waiting(stores.engine, sink, is_stopping=stopping.is_set, watch=shown.watch)
+
+        chores = [
+            Chore(name="publish", every_s=settings.poll_s, do=publish),
+            Chore(name="forget", every_s=_UPKEEP_S, do=forget),
+        ]
+        ready = {"publish": _answers(chores[0])}
+        with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
+            run_chores(chores, stopping)
+
+
+def require_distributed(settings: Settings) -> None:
+    """Raises ``InputRefused`` where the settings describe the embedded system."""
+    if settings.kafka_servers is None:
+        raise InputRefused("TRIAD_KAFKA_SERVERS is not set: this process reads frames from Kafka")
+    if settings.broker_url.get_secret_value().startswith("memory:"):
+        raise InputRefused("TRIAD_BROKER_URL is memory://, which no other process can see: give Redis or RabbitMQ")
+    if settings.database_url is None:
+        raise InputRefused("TRIAD_DATABASE_URL is not set: several processes need PostgreSQL")
+
+
+@contextmanager
+def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
+    """What each of them is made of: stores, telemetry, and an event that says when to end."""
+    with telemetry(role) as shown, stop_event() as stopping:
+        stores = open_stores(settings)
+        _log.info("started", role=role)
+        try:
+            yield stores, shown, stopping
+        finally:
+            stores.engine.dispose()
+            _log.info("stopped", role=role)
+
+
+class _Warmth:
+    """A check that loads the weights once, so that the first frame does not wait for them."""
+
+    def __init__(self, models: Models, queue: BatchKind) -> None:
+        self._models, self._queue = models, queue
+
+    def __call__(self) -> str:
+        self._models.warm_up(is_reasoning=self._queue is BatchKind.REASON)
+        return "weights are loaded"
+
+
+def _answers(chore: Chore) -> Check:
+    def check() -> str:
+        if chore.last_error is not None:
+            raise StageUnavailable(chore.last_error)
+        if not chore.is_begun:
+            raise StageUnavailable("not done yet")
+        return "done"
+
+    return check
+
+
+def _database_answers(stores: Stores) -> str:
+    with reading(stores.engine) as connection:
+        backlog(connection)
+    return "answers"
+
+
+def _broker_answers(worker: CeleryWorker) -> str:
+    if not worker.is_ready:
+        raise StageUnavailable("not reached yet")
+    return "reached"
+
+
+def _is_not_hanging(watchdog: Watchdog) -> str:
+    if watchdog.is_hanging:
+        raise StageUnavailable("the model has not answered for longer than TRIAD_HARD_LIMIT_S")
+    return "answers"
