@@ -60,7 +60,7 @@ class FolderLog:
             return end_offset(connection, self.log.id)
 
     def expiring_before(self, partition: int, within: timedelta) -> int:
-        return 0  # whoever owns the files does not tell
+        return 0  # files stay until somebody removes them
 
     def read(self, partition: int, first: int, end: int, *, most_bytes: int) -> RangeRead:
         with reading(self.engine) as connection:
