@@ -9,7 +9,7 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.made-for-$(DEVICE)
 
-.PHONY: help setup services demo test unit lint format bench train clean
+.PHONY: help setup services demo stack stack-down test unit lint format bench train clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,12 @@ services:  ## Install what tests need beside Python packages, where that is allo
 
 demo: $(STAMP)  ## Inspect frames of simulated lines and write a page to look at
 	$(BIN)/triad demo $(ARGS)
+
+stack: $(STAMP) services  ## Run the whole distributed system on this machine, in the background
+	$(BIN)/python deploy/local/stack.py up $(ARGS)
+
+stack-down: $(STAMP)  ## End it; its data stays
+	$(BIN)/python deploy/local/stack.py down
 
 test: $(STAMP) services  ## Run every test (with CI=true a missing service is a failure)
 	$(BIN)/python -m pytest $(ARGS)

@@ -30,8 +30,6 @@ class RejectReason(StrEnum):
     DATAREF_MISSING = "dataref_missing"  # the payload was to be fetched, and is gone
     ENVELOPE_INVALID = "envelope_invalid"  # a required attribute is missing or malformed
     LINE_MISMATCH = "line_mismatch"  # the envelope's line is not the record's key
-    DATAREF_REFUSED = "dataref_refused"  # ce_dataref names a place that is not allowed
-    DATAREF_MISSING = "dataref_missing"  # the object that ce_dataref names is gone
     UNKNOWN_PRODUCT = "unknown_product"  # no recipe for this product; can be replayed once there is one
     KILLS_INSPECTOR = "kills_inspector"  # alone in its batch, it took a worker down at every attempt
 

@@ -86,6 +86,9 @@ class FakeModels:
     before_explain: Callable[[Sequence[Case]], None] = lambda cases: None
     refuses: str | None = None  # why no model can be had
 
+    def warm_up(self, *, is_reasoning: bool) -> None:
+        self._refuse()
+
     def expert(self, recipe: Recipe) -> FakeExpert:
         self._refuse()
         return FakeExpert(recipe=recipe, before=self.before_inspect)

@@ -30,6 +30,7 @@ class Chore:
     due: float = field(default=0.0, init=False)  # monotonic
     outages: int = field(default=0, init=False)  # in a row
     last_error: str | None = field(default=None, init=False)
+    is_begun: bool = field(default=False, init=False)  # done once at least
 
     def run(self) -> None:
         """Do it now, and say when a service went away and when it came back."""
@@ -45,7 +46,7 @@ class Chore:
             return
         if self.outages:
             _log.warning("available again", chore=self.name, outages=self.outages)
-        self.outages, self.last_error = 0, None
+        self.outages, self.last_error, self.is_begun = 0, None, True
         self.due = time.monotonic() + self.every_s
 
 

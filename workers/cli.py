@@ -21,6 +21,7 @@ from workers.commands import (
     producing,
     products,
     retention,
+    serving,
     training,
 )
 from workers.commands import verdicts as verdict_commands
@@ -45,12 +46,17 @@ app = typer.Typer(
 app.command("demo")(demonstration.demo)
 app.command("inspect")(inspecting.inspect)
 app.command("produce")(producing.produce)
+app.command("planner")(serving.planner)
+app.command("worker")(serving.worker)
+app.command("publisher")(serving.publisher)
+app.command("migrate")(serving.migrate)
 app.command("audit")(auditing.audit)
 app.command("evaluate")(evaluating.evaluate)
 app.command("retention")(retention.retention)
 app.command("train")(training.train)
 app.add_typer(products.app, name="products")
 app.add_typer(lines.app, name="lines")
+app.add_typer(serving.topics_app, name="topics")
 app.add_typer(verdict_commands.app, name="verdicts")
 app.add_typer(configuration.app, name="config")
 

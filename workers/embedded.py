@@ -71,7 +71,7 @@ class EmbeddedSystem:
         stopping = threading.Event()
         worker = claimant(self.stores, owner=self._owner, is_stopping=stopping.is_set)
         broker_url = self._settings.broker_url.get_secret_value()
-        app = make_app(broker_url, works(self.stores, models, worker))
+        app = make_app(broker_url, works(self.stores, models, worker, log=lambda log_id: self.stores.log))
         bars = _Bars(progress)
         published = FileSink(self.stores.published)
         rung: list[str] = []

@@ -32,6 +32,10 @@ class Expert(Protocol):
 class Models(Protocol):
     """The models of one process, loaded when first asked for and kept."""
 
+    def warm_up(self, *, is_reasoning: bool) -> None:
+        """Load the weights that every recipe of a profile shares, so that no frame waits for them."""
+        ...
+
     def expert(self, recipe: Recipe) -> Expert:
         """Raises ``StageUnavailable`` if the weights cannot be had now, ``InputRefused`` if never."""
         ...

@@ -43,12 +43,12 @@ class KafkaLogs:
     def topics(self) -> tuple[str, ...]:
         return tuple(name.strip() for name in self.settings.frames_topics.split(",") if name.strip())
 
-    def live(self) -> Mapping[int, FrameLog]:
+    def live(self) -> Mapping[int, KafkaLog]:
         """The logs to plan, by the ledger's id: what each topic is at this moment.
 
         Topics that do not answer, or are not there yet, are left out, and named in the log.
         """
-        found: dict[int, FrameLog] = {}
+        found: dict[int, KafkaLog] = {}
         for topic in self.topics:
             try:
                 log, opened = self._present(topic)
@@ -59,6 +59,11 @@ class KafkaLogs:
         if not found:
             raise StageUnavailable(f"no topic of frames answers: {', '.join(self.topics)}")
         return found
+
+    def names(self) -> dict[int, str]:
+        """The topics that were opened, by the ledger's id."""
+        with self._lock:
+            return {log.id: topic for topic, (log, _) in self._open.items()}
 
     def log(self, log_id: int) -> FrameLog:
         """The log of this id, for reading a range of it.

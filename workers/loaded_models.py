@@ -79,6 +79,9 @@ class LoadedModels:
                 self.watch.model_loaded("triad", version=TINY.name, digest=self._reasoner.digest)
             return self._reasoner
 
+    def warm_up(self, *, is_reasoning: bool) -> None:
+        _ = self.triad if is_reasoning else self.encoder
+
     def expert(self, recipe: Recipe) -> LoadedExpert:
         with self._lock:
             if recipe.hash not in self._experts:

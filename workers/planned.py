@@ -32,11 +32,15 @@ class PartitionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What one look came to. ``lost`` are offsets that were removed before anybody planned them."""
+    """What one look came to. Lost are offsets that were removed before anybody planned them, by log id."""
 
     frames: int
     ranges: int
-    lost: int
+    lost_by_log: Mapping[int, int]
     stopped_by: Stop | None
     partitions: tuple[PartitionPlan, ...]
     troubles: Mapping[int, Trouble]  # by log id; such a log is not among the partitions
+
+    @property
+    def lost(self) -> int:
+        return sum(self.lost_by_log.values())

@@ -59,7 +59,7 @@ class _Tick:
     new_ranges: dict[Place, int] = field(default_factory=dict)
     troubles: dict[int, Trouble] = field(default_factory=dict)
     frames: int = 0
-    lost: int = 0
+    lost: dict[int, int] = field(default_factory=dict)
 
 
 class Planner:
@@ -94,6 +94,14 @@ class Planner:
         """Plan this log too."""
         self._watches[log_id] = LogWatch(log=log, sleep=self._sleep)
 
+    def watch_only(self, logs: Mapping[int, FrameLog]) -> None:
+        """Plan these logs and no others; what is known of those that stay is kept."""
+        for gone in self._watches.keys() - logs.keys():
+            del self._watches[gone]
+        for log_id, log in logs.items():
+            if log_id not in self._watches or self._watches[log_id].log is not log:
+                self.watch(log_id, log)
+
     def plan_once(self) -> Planned:
         """Look at every log and plan what the bounds allow; a log that is away does not stop the others.
 
@@ -111,7 +119,7 @@ class Planner:
         return Planned(
             frames=tick.frames,
             ranges=sum(tick.new_ranges.values()),
-            lost=tick.lost,
+            lost_by_log=tick.lost,
             stopped_by=stopped_by,
             partitions=tuple(self._partition(place, tick) for place in sorted(tick.next)),
             troubles=tick.troubles,
@@ -168,7 +176,7 @@ class Planner:
                 )
             if batch_id is not None:
                 _log.error("frames lost before they were planned", **self._at(place), first=first, end=start)
-                tick.lost += start - first
+                tick.lost[place[0]] = tick.lost.get(place[0], 0) + start - first
                 tick.next[place] = start
 
     def _cut(self, tick: _Tick) -> Stop | None:

@@ -40,8 +40,6 @@ from workers.wiring import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from workers.expert import Models
     from workers.health_checks import Check
 
@@ -66,9 +64,8 @@ def run_planner(settings: Settings) -> None:
         export = OffsetExport(engine=stores.engine, settings=settings)
 
         def plan() -> None:
-            present = logs.live()
-            planner.watch_only(present)
-            view.planned(planner.plan_once(), {log_id: log.topic.name for log_id, log in present.items()})
+            planner.watch_only(logs.live())
+            view.planned(planner.plan_once(), logs.names())
 
         def ring() -> None:
             with reading(stores.engine) as connection:
@@ -87,7 +84,7 @@ def run_planner(settings: Settings) -> None:
             Chore(name="ring", every_s=settings.poll_s, do=ring),
             Chore(name="sweep", every_s=_SWEEP_S, do=sweeping.sweep, on_outage=sweeping.outage),
             Chore(name="show", every_s=_SHOW_S, do=view.observe),
-            Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.live())),
+            Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.names())),
         ]
         ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
         with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
@@ -113,7 +110,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         desk = works(stores, models, worker, log=logs.log)[queue.value]
         app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
         celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
-        ready = {
+        ready: dict[str, Check] = {
             "database": lambda: _database_answers(stores),
             "broker": lambda: _broker_answers(celery_worker),
             "models": _Warmth(models, queue),
@@ -155,7 +152,9 @@ def require_distributed(settings: Settings) -> None:
     if settings.kafka_servers is None:
         raise InputRefused("TRIAD_KAFKA_SERVERS is not set: this process reads frames from Kafka")
     if settings.broker_url.get_secret_value().startswith("memory:"):
-        raise InputRefused("TRIAD_BROKER_URL is memory://, which no other process can see: give Redis or RabbitMQ")
+        raise InputRefused(
+            "TRIAD_BROKER_URL is memory://, which no other process sees: give Redis or RabbitMQ"
+        )
     if settings.database_url is None:
         raise InputRefused("TRIAD_DATABASE_URL is not set: several processes need PostgreSQL")
 

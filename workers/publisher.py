@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+PUBLISHED_ARE_KEPT = timedelta(days=7)  # to be looked up
 _FORGET_EVERY_S = 600.0
 _NAP_S = 0.1  # how long a stop may go unnoticed while there is nothing to do
 

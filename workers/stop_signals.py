@@ -25,7 +25,7 @@ def noted_signals() -> Iterator[Callable[[], int | None]]:
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """The same as an event, for loops that wait on it. Outside the main thread it is for the caller to set."""
+    """The same as an event, for loops that wait on it; outside the main thread its caller sets it."""
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping

@@ -18,6 +18,7 @@ from workers.folder_log import FolderLog, open_folder_log
 from workers.frame_log import FrameLog
 from workers.inspect_range import InspectDesk
 from workers.plan_room import PlanBounds
+from workers.planner import Planner
 from workers.reading_ahead import ReadingAhead
 from workers.reason_range import ReasonDesk
 from workers.settings import Settings
@@ -28,6 +29,8 @@ from workers.watchdog import Watchdog
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from workers.kafka_logs import KafkaLogs
+    from workers.kafka_sink import KafkaSink
     from workers.loaded_models import LoadedModels
     from workers.products import ProductShelf
     from workers.tasks import Work
@@ -136,11 +139,38 @@ def plan_bounds(settings: Settings) -> PlanBounds:
     )
 
 
-def works(stores: Stores, models: Models, worker: Claimant) -> Mapping[str, Work]:
-    """What a ring of each queue sets in motion."""
+def kafka_logs(stores: Stores) -> KafkaLogs:
+    from workers.kafka_logs import KafkaLogs
+
+    lines = StoredLines(stores.engine)
+    return KafkaLogs(engine=stores.engine, settings=stores.settings, line=lines.line)
+
+
+def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
+    """A planner of what the topics are at each look: give it ``logs.live()`` before."""
+    return Planner(stores.engine, {}, plan_bounds(stores.settings), on_cut_back=logs.cut_back)
+
+
+def kafka_sink(stores: Stores) -> KafkaSink:
+    """Where the distributed system publishes."""
+    from workers.kafka_producer import open_producer
+    from workers.kafka_sink import KafkaSink
+
+    settings = stores.settings
+    return KafkaSink(
+        lambda: open_producer(settings),
+        verdicts_topic=settings.verdicts_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+    )
+
+
+def works(
+    stores: Stores, models: Models, worker: Claimant, *, log: Callable[[int], FrameLog]
+) -> Mapping[str, Work]:
+    """What a ring of each queue sets in motion; ``log`` is by the ledger's id."""
     inspecting = InspectDesk(
         claimant=worker,
-        log=lambda log_id: stores.log,
+        log=log,
         reading_ahead=ReadingAhead(
             lines=StoredLines(stores.engine),
             most_bytes=stores.settings.reads_mb * MEGABYTE,

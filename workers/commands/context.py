@@ -24,14 +24,17 @@ class Flags:
     home: Path | None = None
     log_level: str | None = None
 
-    def load(self) -> Loaded:
-        return load_settings(flags={"home": self.home, "log_level": self.log_level})
+    def load(self, **more: object) -> Loaded:
+        return load_settings(flags={"home": self.home, "log_level": self.log_level, **more})
 
 
-def loaded_settings(context: typer.Context) -> Loaded:
-    """Raises ``InputRefused`` when a variable, a flag or the file is wrong."""
-    flags = context.find_object(Flags)
-    assert flags is not None, "the callback of `triad` puts them there"
-    loaded = flags.load()
-    log_to_stderr(loaded.settings.log_level)
+def loaded_settings(context: typer.Context, **flags: object) -> Loaded:
+    """Also with a command's own ``flags``, None where not given.
+
+    Raises ``InputRefused`` when a variable, a flag or the file is wrong.
+    """
+    given = context.find_object(Flags)
+    assert given is not None, "the callback of `triad` puts them there"
+    loaded = given.load(**flags)
+    log_to_stderr(loaded.settings.log_level, loaded.settings.log_format, context.info_name or "triad")
     return loaded

@@ -1,0 +1,87 @@
+"""``triad planner``, ``worker`` and ``publisher``: the processes of the distributed system."""
+
+from typing import Annotated
+
+import typer
+
+from storage.schema import BatchKind
+from workers.commands.context import loaded_settings
+
+Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve health and metrics here.")]
+
+
+def planner(context: typer.Context, http_port: Port = None) -> None:
+    """Plan ranges of the frames' topics, take back what dead workers held, and ring for workers.
+
+    Runs until SIGTERM or Ctrl-C. Any number may run; each also keeps the partitions of verdicts made.
+
+    Example: triad planner --http-port 9101
+    """
+    from workers.processes import run_planner
+
+    run_planner(loaded_settings(context, http_port=http_port).settings)
+
+
+def worker(
+    context: typer.Context,
+    queue: Annotated[BatchKind, typer.Option(help="What it does: fast verdicts, or rationales.")],
+    http_port: Port = None,
+) -> None:
+    """Inspect frames, or explain verdicts, as long as there are any; one process per device.
+
+    Runs until SIGTERM or Ctrl-C, and then hands back what it had not finished. Exits with 70 when its device
+    hangs: have it started again.
+
+    Example: triad worker --queue inspect
+    """
+    from workers.processes import run_worker
+
+    run_worker(loaded_settings(context, http_port=http_port).settings, queue)
+
+
+def publisher(context: typer.Context, http_port: Port = None) -> None:
+    """Publish verdicts, amendments and dead letters to their topics, in order per line.
+
+    Runs until SIGTERM or Ctrl-C. Any number may run: they share the lines.
+
+    Example: triad publisher
+    """
+    from workers.processes import run_publisher
+
+    run_publisher(loaded_settings(context, http_port=http_port).settings)
+
+
+def migrate(context: typer.Context) -> None:
+    """Bring the database's schema up to date; every command does so too, this one does nothing else.
+
+    Example: triad migrate
+    """
+    from storage.database import migrate as bring_up_to_date
+    from storage.database import open_database
+
+    settings = loaded_settings(context).settings
+    settings.home.mkdir(parents=True, exist_ok=True)
+    engine = open_database(settings.database)
+    bring_up_to_date(engine)
+    engine.dispose()
+
+
+topics_app = typer.Typer(help="The topics of this installation.", no_args_is_help=True)
+
+
+@topics_app.command("create")
+def create_topics(
+    context: typer.Context,
+    partitions: Annotated[int, typer.Option(min=1, help="Of each topic that is not there yet.")],
+) -> None:
+    """Make the topics of frames, verdicts and dead letters that are not there yet; changes no other.
+
+    Example: triad topics create --partitions 8
+    """
+    from workers.kafka_producer import ensure_topic
+    from workers.terminal import say
+
+    settings = loaded_settings(context).settings
+    frames = [name.strip() for name in settings.frames_topics.split(",") if name.strip()]
+    for topic in (*frames, settings.verdicts_topic, settings.dead_letters_topic):
+        say(f"{topic}: {ensure_topic(settings, topic, partitions=partitions)} partitions")

@@ -1,0 +1,54 @@
+"""What the planner knows of the whole system, as metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from storage.database import reading
+from workers.ledger_metrics import LogEnd, observe_ledger
+from workers.metrics import LedgerMetrics, Metrics
+from workers.planned import Planned
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from sqlalchemy import Engine
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PlannerView:
+    """Told of every look; ``observe`` reads the ledger beside it."""
+
+    engine: Engine
+    registry: CollectorRegistry
+    metrics: Metrics
+    _ledger: LedgerMetrics = field(init=False)
+    _ends: tuple[LogEnd, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        self._ledger = LedgerMetrics(self.registry)
+
+    def planned(self, planned: Planned, topics: Mapping[int, str]) -> None:
+        """``topics`` is by the ledger's log id."""
+        for log_id, topic in topics.items():
+            self.metrics.know_topic(log_id, topic)
+        self._ends = tuple(
+            LogEnd(
+                log_id=each.log_id,
+                topic=topics[each.log_id],
+                partition=each.partition,
+                start_offset=each.log_start,
+                end_offset=each.log_end,
+                seconds_to_retention=each.retention_s,
+            )
+            for each in planned.partitions
+            if each.log_id in topics
+        )
+        for log_id, lost in planned.lost_by_log.items():
+            self.metrics.lost_frames.labels(self.metrics.topic(log_id)).inc(lost)
+
+    def observe(self) -> None:
+        """Raises ``StageUnavailable`` when the database does not answer."""
+        with reading(self.engine) as connection:
+            observe_ledger(connection, self._ledger, self._ends)
