@@ -62,13 +62,9 @@ class KafkaClients:
         """One whose sends are acknowledged by all replicas and never doubled by its own retries."""
         from kafka import KafkaProducer
 
-        return self._made(
-            KafkaProducer,
-            max_request_size=self.settings.record_mb * MEGABYTE,
-            max_block_ms=REQUEST_MS,
-            delivery_timeout_ms=3 * REQUEST_MS,
-            **more,
-        )
+        waits: dict[str, object] = {"max_block_ms": REQUEST_MS, "delivery_timeout_ms": 3 * REQUEST_MS}
+        most_bytes = self.settings.record_mb * MEGABYTE
+        return self._made(KafkaProducer, max_request_size=most_bytes, **{**waits, **more})
 
     def admin(self) -> Any:
         """One that asks: topics, offsets, configurations. Several threads may use it."""

@@ -259,6 +259,8 @@ def environment() -> dict[str, str]:
         "TRIAD_KAFKA_SERVERS": f"127.0.0.1:{KAFKA}",
         "TRIAD_LOG_LEVEL": "info",
         "TRIAD_LOG_FORMAT": "json",
+        # Workers share the cores: threads of one that spin while they wait would take them from the others.
+        "OMP_NUM_THREADS": "1",
     }
 
 
