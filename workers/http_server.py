@@ -54,6 +54,9 @@ class _QuietHandler(WSGIRequestHandler):
         status = HTTPStatus(code)
         detail = {"type": "about:blank", "title": status.phrase, "status": code, "detail": message or ""}
         body = json.dumps(detail).encode()
+        self.request_version = (
+            "HTTP/1.0"  # of a line that cannot be read, 0.9 is assumed: no status, no headers
+        )
         self.send_response(code)
         self.send_header("Content-Type", "application/problem+json")
         self.send_header("Content-Length", str(len(body)))
