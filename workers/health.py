@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -24,9 +25,6 @@ from prometheus_client.exposition import choose_encoder
 from pipelines.errors import InputRefused
 from workers.health_checks import Answer, Check, Checks
 from workers.http_server import QuietServer, make_quiet_server
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +86,7 @@ class HealthServer:
         self._server.server_close()
         self._thread.join()
 
-    def _serve(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         try:
             reply = self._reply(method, environ)

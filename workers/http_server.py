@@ -4,14 +4,12 @@ import json
 import socket
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import WSGIApplication
 
 import structlog
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 _log = structlog.get_logger(__name__)
 
@@ -65,7 +63,7 @@ class _QuietHandler(WSGIRequestHandler):
         self.wfile.write(body)
 
 
-def make_quiet_server(host: str, port: int, app: "WSGIApplication") -> QuietServer:
+def make_quiet_server(host: str, port: int, app: WSGIApplication) -> QuietServer:
     """Listening, not serving yet. Raises ``OSError`` when it cannot listen there."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     server = QuietServer((host, port), family)

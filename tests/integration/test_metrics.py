@@ -185,6 +185,21 @@ def test_a_claim_that_another_took_over_is_counted_as_lost(
     assert total(found, "triad_verdicts_total") == 0
 
 
+def test_a_hand_back_of_what_another_has_by_now_is_not_counted(
+    tmp_path: Path, stores: Stores, metrics: Metrics
+) -> None:
+    enter(stores, write_plates(tmp_path / "plates", 2))
+
+    def lose_and_fail(frames: Sequence[Frame]) -> None:
+        take_all_back(stores, Watch(), everybody=True)
+        raise StageUnavailable("no device")
+
+    models = FakeModels(before_inspect=lose_and_fail)
+    works(stores, models, worker(stores, Counting(metrics)))["inspect"]()
+
+    assert samples(metrics.registry)['triad_hand_backs_total{kind="inspect"}'] == 0
+
+
 def take_all_back(stores: Stores, watch: Watch, *, everybody: bool = False) -> None:
     take_back(
         stores.engine,
