@@ -14,24 +14,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import structlog
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 
 from pipelines.errors import InputRefused
 from workers.health_checks import Answer, Check, Checks
 from workers.http_server import QuietServer, make_quiet_server
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
 _log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"  # RFC 9457
+OPEN_METRICS = "application/openmetrics-text"
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -68,7 +67,9 @@ class HealthServer:
         self._live, self._ready = Checks(live or {}), Checks(ready or {})
         self._is_draining = is_draining
         self._server = _listen(host, port, self._serve)
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: self._server.serve_forever(poll_interval=0.05), name="health", daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -85,7 +86,7 @@ class HealthServer:
         self._server.server_close()
         self._thread.join()
 
-    def _serve(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         try:
             reply = self._reply(method, environ)
@@ -130,10 +131,8 @@ class HealthServer:
         return Reply(status=HTTPStatus.OK, kind=TEXT, body=b"ok\n")
 
     def _metrics(self, accept: str) -> Reply:
-        try:
-            encode, kind = choose_encoder(accept)
-        except ValueError:  # an Accept header with a version that is none
-            encode, kind = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+        # Two forms only: the library would take any version that a reader names, and fail over some.
+        encode, kind = choose_encoder(f"{OPEN_METRICS}; version=1.0.0" if OPEN_METRICS in accept else "")
         return Reply(status=HTTPStatus.OK, kind=kind, body=encode(self._registry))
 
 

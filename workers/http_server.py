@@ -4,14 +4,12 @@ import json
 import socket
 from http import HTTPStatus
 from socketserver import TCPServer, ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import WSGIApplication
 
 import structlog
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +52,9 @@ class _QuietHandler(WSGIRequestHandler):
         status = HTTPStatus(code)
         detail = {"type": "about:blank", "title": status.phrase, "status": code, "detail": message or ""}
         body = json.dumps(detail).encode()
+        self.request_version = (
+            "HTTP/1.0"  # of a line that cannot be read, 0.9 is assumed: no status, no headers
+        )
         self.send_response(code)
         self.send_header("Content-Type", "application/problem+json")
         self.send_header("Content-Length", str(len(body)))
@@ -62,7 +63,7 @@ class _QuietHandler(WSGIRequestHandler):
         self.wfile.write(body)
 
 
-def make_quiet_server(host: str, port: int, app: "WSGIApplication") -> QuietServer:
+def make_quiet_server(host: str, port: int, app: WSGIApplication) -> QuietServer:
     """Listening, not serving yet. Raises ``OSError`` when it cannot listen there."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     server = QuietServer((host, port), family)

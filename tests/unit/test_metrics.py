@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -23,6 +24,10 @@ from workers.watch import Explained, Inspected, Stage, Watch, Watches
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+DEPLOY = DOCUMENT.parents[1] / "deploy" / "prometheus"
+LATE = {  # of label sets that only the plant can give
+    *("triad_lost_frames_total", "triad_last_verdict_timestamp_seconds", "triad_seconds_to_retention"),
+}
 ALLOWED_LABELS = {
     *("line", "station", "stage", "model", "verdict", "reason", "code"),  # of our conventions
     *("topic", "partition", "outcome", "kind", "state", "what"),
@@ -298,6 +303,25 @@ def test_the_document_names_no_metric_that_is_not_there() -> None:
     }
     text = DOCUMENT.read_text(encoding="utf-8")
     assert [name for name in re.findall(r"\btriad_\w+", text) if name not in known] == []
+
+
+def test_every_alert_asks_for_metrics_that_there_are_and_says_what_to_do() -> None:
+    known = set(samples(fresh_metrics(lines=["a"]).registry)) | set(samples(planned_registry()))
+    names = {name.split("{", maxsplit=1)[0] for name in known} | LATE
+    alerts = yaml.safe_load((DEPLOY / "alerts.yaml").read_text(encoding="utf-8"))
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    tested = (DEPLOY / "alerts_test.yaml").read_text(encoding="utf-8")
+    assert len(rules) >= 6
+    for rule in rules:
+        assert set(re.findall(r"\btriad_\w+", rule["expr"])) <= names, rule["alert"]
+        assert rule["annotations"]["runbook"] == f"docs/metrics.md#{rule['alert'].lower()}"
+        assert f"### {rule['alert']}\n" in DOCUMENT.read_text(encoding="utf-8")
+        assert f"alertname: {rule['alert']}\n" in tested
+
+
+def planned_registry() -> CollectorRegistry:
+    LedgerMetrics(registry := CollectorRegistry())
+    return registry
 
 
 def test_making_metrics_touches_no_global_registry() -> None:
