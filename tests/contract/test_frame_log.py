@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from storage.database import migrate, open_database
 from storage.schema import AbsenceKind
+from tests.fake_log import FakeLog
 from workers.folder_log import open_folder_log
 from workers.frame_log import FrameLog, RangeRead, absences, read_all
 from workers.manifest_scan import scan
@@ -45,7 +47,18 @@ def folder(tmp_path: Path) -> Iterator[Broker]:
     engine.dispose()
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture
+def memory() -> Broker:
+    log = FakeLog()
+    return Broker(
+        log=log,
+        append=lambda payloads: log.append(*payloads),
+        remove=log.remove,
+        again=lambda: log,
+    )
+
+
+@pytest.fixture(params=["folder", "memory"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     made = request.getfixturevalue(request.param)
     assert isinstance(made, Broker)
@@ -110,6 +123,12 @@ def test_the_end_moves_only_forward_and_old_offsets_keep_their_frames(broker: Br
 
     assert broker.log.end_offset(0) == before + 1
     assert broker.log.read(0, 0, 1, most_bytes=MOST_BYTES).records[0].payload == b"one"
+
+
+def test_what_the_log_will_remove_lies_within_it(broker: Broker) -> None:
+    broker.append([b"one", b"two"])
+
+    assert 0 <= broker.log.expiring_before(0, timedelta(days=36_500)) <= broker.log.end_offset(0)
 
 
 def test_a_log_opened_again_is_the_same_log(broker: Broker) -> None:
