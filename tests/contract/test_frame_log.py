@@ -11,6 +11,7 @@ from storage.database import migrate, open_database
 from storage.schema import AbsenceKind
 from tests.brokers import ImitatedBroker, KafkaBroker, RealBroker
 from tests.frames_in_kafka import Frames
+from tests.fake_log import FakeLog
 from workers.folder_log import open_folder_log
 from workers.frame_log import FrameLog, RangeRead, absences, read_all
 from workers.kafka_log import open_kafka_log
@@ -77,7 +78,17 @@ def broker_of(kafka: KafkaBroker) -> Iterator[Broker]:
     again.close()
 
 
-@pytest.fixture(params=["folder", "topic", "imitated_topic"])
+def memory() -> Broker:
+    log = FakeLog()
+    return Broker(
+        log=log,
+        append=lambda payloads: log.append(*payloads),
+        remove=log.expire,
+        again=lambda: log,
+    )
+
+
+@pytest.fixture(params=["folder", "memory", "topic", "imitated_topic"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     made = request.getfixturevalue(request.param)
     assert isinstance(made, Broker)
@@ -164,6 +175,12 @@ def test_the_end_moves_only_forward_and_old_offsets_keep_their_frames(broker: Br
 
     assert broker.log.end_offset(0) == before + 1
     assert broker.log.read(0, 0, 1, most_bytes=MOST_BYTES).records[0].payload == b"one"
+
+
+def test_what_the_log_will_remove_lies_within_it(broker: Broker) -> None:
+    broker.append([b"one", b"two"])
+
+    assert 0 <= broker.log.expiring_before(0, timedelta(days=36_500)) <= broker.log.end_offset(0)
 
 
 def test_a_log_opened_again_is_the_same_log(broker: Broker) -> None:

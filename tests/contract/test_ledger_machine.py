@@ -2,6 +2,9 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from sqlalchemy import Engine
 
 from pipelines.errors import RejectReason
 from storage.absences import save_gap, save_lost
+from storage.audit import PartitionAudit, audit
 from storage.batches import (
     LIVE_RUN,
     Claim,
@@ -25,46 +30,93 @@ from storage.batches import (
 )
 from storage.database import open_database, reading, transaction
 from storage.dead_letters import save_dead_letters
+from storage.logs import get_log, next_epoch
 from storage.verdicts import save_verdicts
 from tests.contract.stream import Stream, dead_letter_at, make_stream
+from tests.databases import fresh_postgres
 
 ATTEMPT_LIMIT = 2
 
 
-class Ledger(RuleBasedStateMachine):
-    """The real ledger on SQLite, and beside it the plainest thing that can be said of it.
+Offset = tuple[int, int]  # log id, offset
 
-    ``ends`` says what became of each offset; ``held`` are claims that the ledger must honour, by batch;
-    ``zombies`` are claims that it must not.
+
+class Ledger(RuleBasedStateMachine):
+    """The real ledger, and beside it the plainest thing that can be said of it.
+
+    ``ends`` says what became of each offset, ``priorities`` what each was planned with; ``held`` are claims
+    that the ledger must honour, by batch; ``zombies`` are claims that it must not. ``log_id`` is the newest
+    epoch's; older ones, with how far each was planned, are in ``planned`` too.
     """
 
-    migrated: Path
+    database: Callable[[], AbstractContextManager[Engine]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="triadline-ledger-"))
-        file = shutil.copy(self.migrated, self.folder / "triad.db")
-        self.stream: Stream = make_stream(open_database(f"sqlite:///{file}"))
-        self.end = 0
-        self.ends: dict[int, str] = {}
+        self.opened = type(self).database()
+        self.stream: Stream = make_stream(self.opened.__enter__())
+        self.planned: dict[int, int] = {self.stream.log_id: 0}
+        self.ends: dict[Offset, str] = {}
+        self.priorities: dict[Offset, int] = {}
         self.held: dict[int, Claim] = {}
         self.zombies: list[Claim] = []
 
-    @rule(frames=st.integers(1, 9), by=st.integers(1, 5), is_late=st.booleans())
-    def plan(self, frames: int, by: int, is_late: bool) -> None:
-        expected = self.end - 1 if is_late and self.end else self.end
-        planned = self.stream.plan(self.end + frames, first=expected, by=by)
+    @property
+    def end(self) -> int:
+        return self.planned[self.stream.log_id]
 
-        assert (planned is None) == (expected != self.end)
-        self.end += frames if planned is not None else 0
+    @rule(
+        frames=st.integers(1, 9),
+        by=st.integers(1, 5),
+        is_late=st.booleans(),
+        priority=st.sampled_from([0, 0, 7, 100]),
+    )
+    def plan(self, frames: int, by: int, is_late: bool, priority: int) -> None:
+        first, end = self.end, self.end + frames
+        expected = first - 1 if is_late and first else first
+        planned = self.stream.plan(end, first=expected, by=by, priority=priority)
+
+        assert (planned is None) == (expected != first)
+        if planned is not None:
+            self.priorities |= {(self.stream.log_id, offset): priority for offset in range(first, end)}
+            self.planned[self.stream.log_id] = end
+
+    @rule(frames=st.integers(1, 9), is_late=st.booleans())
+    def lose_before_planning(self, frames: int, is_late: bool) -> None:
+        """The log begins above the cursor."""
+        first, end = self.end, self.end + frames
+        expected = first - 1 if is_late and first else first
+        lost = self.stream.plan_lost(end, first=expected)
+
+        assert (lost is None) == (expected != first)
+        if lost is not None:
+            self.ends |= {(self.stream.log_id, offset): "lost" for offset in range(first, end)}
+            self.planned[self.stream.log_id] = end
+
+    @precondition(lambda self: self.end and len(self.planned) < 3)
+    @rule()
+    def cut_back(self) -> None:
+        """Offsets start again under the same uuid: what is planned of the old epoch is still worked off."""
+        with transaction(self.stream.engine) as connection:
+            log = get_log(connection, self.stream.log_id)
+            assert log is not None
+            self.stream = replace(self.stream, log_id=next_epoch(connection, log).id)
+        self.planned[self.stream.log_id] = 0
 
     @rule(owner=st.sampled_from("ab"))
     def claim(self, owner: str) -> None:
         claim = self.stream.claim(owner=owner)
+        waiting = self._waiting()
+        assert (claim is None) == (not waiting)
         if claim is not None:
             assert claim.batch_id not in self.held, "nobody else may have it"
-            assert not set(range(claim.first_offset, claim.end_offset)) & self.ends.keys()
+            assert set(offsets_of(claim)) <= waiting
+            assert claim.priority == max(self.priorities[offset] for offset in waiting)
             self.held[claim.batch_id] = claim
+
+    def _waiting(self) -> set[Offset]:
+        held = {offset for claim in self.held.values() for offset in offsets_of(claim)}
+        return self.priorities.keys() - self.ends.keys() - held
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -107,7 +159,7 @@ class Ledger(RuleBasedStateMachine):
                 letter = dead_letter_at(exhausted.first_offset, RejectReason.KILLS_INSPECTOR)
                 save_dead_letters(connection, exhausted, [letter])
                 exhaust(connection, exhausted)
-                self.ends[exhausted.first_offset] = "dead_letter"
+                self.ends[exhausted.log_id, exhausted.first_offset] = "dead_letter"
         gone = {*expired.returned, *expired.split, *(each.batch_id for each in expired.exhausted)}
         self.zombies += [claim for batch_id, claim in self.held.items() if batch_id in gone]
         self.held = {batch_id: claim for batch_id, claim in self.held.items() if batch_id not in gone}
@@ -121,30 +173,39 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def every_offset_has_one_end_or_is_pending(self) -> None:
-        if not self.end:
-            return
-        found = self.stream.audit()
-        assert found.is_clean, found
-        assert found.pending == self.end - len(self.ends)
-        for kind in ("verdict", "dead_letter", "gap", "lost"):
-            assert getattr(found, kind) == list(self.ends.values()).count(kind)
+        for log_id, found in self._audits().items():
+            assert found.is_clean, found
+            ends = self._ends_of(log_id)
+            assert found.pending == self.planned[log_id] - len(ends)
+            for kind in ("verdict", "dead_letter", "gap", "lost"):
+                assert getattr(found, kind) == list(ends.values()).count(kind)
 
     @invariant()
     def the_watermark_never_passes_an_offset_without_an_end(self) -> None:
-        with reading(self.stream.engine) as connection:
-            mark = watermark(connection, run_id=LIVE_RUN, log_id=self.stream.log_id, partition=0)
-        assert all(offset in self.ends for offset in range(mark))
-        assert mark == self.end or mark not in self.ends
+        for log_id, end in self.planned.items():
+            ends = self._ends_of(log_id)
+            with reading(self.stream.engine) as connection:
+                mark = watermark(connection, run_id=LIVE_RUN, log_id=log_id, partition=0)
+            assert all(offset in ends for offset in range(mark))
+            assert mark == end or mark not in ends
 
     def teardown(self) -> None:
         for claim in [*self.held.values(), *self._rest()]:
             self.stream.inspect(claim)
-        if self.end:
-            found = self.stream.audit()
+        for found in self._audits().values():
             assert found.is_clean
             assert found.pending == 0
-        self.stream.engine.dispose()
-        shutil.rmtree(self.folder)
+        self.opened.__exit__(None, None, None)
+
+    def _audits(self) -> dict[int, PartitionAudit]:
+        """By log; those of which something is planned."""
+        with reading(self.stream.engine) as connection:
+            found = {each.log_id: each for each in audit(connection)}
+        assert found.keys() == {log_id for log_id, end in self.planned.items() if end}
+        return found
+
+    def _ends_of(self, log_id: int) -> dict[int, str]:
+        return {offset: kind for (log, offset), kind in self.ends.items() if log == log_id}
 
     def _rest(self) -> list[Claim]:
         claims = []
@@ -168,19 +229,40 @@ class Ledger(RuleBasedStateMachine):
             for offset in of.get("lost", []):
                 save_lost(connection, claim, first=offset, end=offset + 1)
             finish(connection, claim)
-        self.ends |= kinds
+        self.ends |= {(claim.log_id, offset): kind for offset, kind in kinds.items()}
 
 
-def test_any_history_leaves_one_end_per_offset(migrated_sqlite: Path) -> None:
+def offsets_of(claim: Claim) -> list[Offset]:
+    return [(claim.log_id, offset) for offset in range(claim.first_offset, claim.end_offset)]
+
+
+def run(open_one: Callable[[], AbstractContextManager[Engine]], *, examples: int) -> None:
     class Here(Ledger):
-        migrated = migrated_sqlite
+        database = staticmethod(open_one)
 
     stateful.run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=15,
+            max_examples=examples,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+def test_any_history_leaves_one_end_per_offset_on_sqlite(migrated_sqlite: Path) -> None:
+    @contextmanager
+    def open_one() -> Iterator[Engine]:
+        with tempfile.TemporaryDirectory(prefix="triadline-ledger-") as folder:
+            file = shutil.copy(migrated_sqlite, Path(folder) / "triad.db")
+            engine = open_database(f"sqlite:///{file}")
+            yield engine
+            engine.dispose()
+
+    run(open_one, examples=15)
+
+
+def test_any_history_leaves_one_end_per_offset_on_postgres(migrated_postgres: tuple[str, str]) -> None:
+    url, template = migrated_postgres
+    run(lambda: fresh_postgres(url, template=template), examples=10)

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from storage.audit import audit
+from storage.batches import BatchKind, claim_next
 from storage.database import migrate, open_database, reading, transaction
 from storage.ddl import create_schema
 from storage.migrating import check, current_revision, downgrade, newest_revision, upgrade
+from storage.partitions import ensure_partitions
 from storage.schema import metadata
 from tests.databases import fresh_postgres, postgres_server
 
@@ -122,6 +126,86 @@ def test_a_failed_migration_leaves_nothing(empty: Engine) -> None:
 
     with reading(empty) as connection:
         assert _names(connection) == {"verdict_now"}
+
+
+@pytest.fixture
+def at_0001(empty: Engine) -> Engine:
+    """A ledger of the first schema, with a range that waits, a verdict, and a dead letter."""
+    with transaction(empty) as connection:
+        upgrade(connection, "0001")
+        for statement in _DATA_OF_0001:
+            connection.execute(text(statement), {"at": _AT[connection.dialect.name]})
+    return empty
+
+
+_AT = {"postgresql": "2026-01-02 03:04:05+00", "sqlite": "2026-01-02 03:04:05.000000"}
+_DATA_OF_0001 = (
+    "INSERT INTO recipe (hash, product, body, created_at) VALUES ('r', 'tile', '{}', :at)",
+    "INSERT INTO recipe_set (id, hash, body, created_at) VALUES (1, 's', '{}', :at)",
+    "INSERT INTO log (id, kind, name, uuid, epoch, created_at) VALUES (1, 'kafka', 'n', 'u', 0, :at)",
+    'INSERT INTO plan_cursor (run_id, log_id, "partition", first_offset, next_offset) VALUES (0, 1, 0, 0, 3)',
+    """INSERT INTO batch (id, run_id, log_id, "partition", first_offset, end_offset, kind, state, fence,
+        attempts, planned_at, recipe_set_id) VALUES (1, 0, 1, 0, 0, 2, 'inspect', 'done', 1, 1, :at, 1)""",
+    """INSERT INTO batch (id, run_id, log_id, "partition", first_offset, end_offset, kind, state, fence,
+        attempts, planned_at, recipe_set_id) VALUES (2, 0, 1, 0, 2, 3, 'inspect', 'planned', 0, 0, :at, 1)""",
+    """INSERT INTO verdict (planned_at, batch_id, run_id, log_id, "partition", "offset", line, product,
+        event_source, event_id, is_repeat, decided_at, sha256, outcome, score, p_value, regions, recipe,
+        fence) VALUES (:at, 1, 0, 1, 0, 0, 'l', 'tile', 's', 'e', false, :at, '0', 'pass', 0.1, 0.5, '[]',
+        'r', 1)""",
+    """INSERT INTO dead_letter (batch_id, run_id, log_id, "partition", "offset", reason, detail, created_at)
+        VALUES (1, 0, 1, 0, 1, 'empty', '', :at)""",
+)
+
+
+def test_a_ledger_of_the_first_schema_goes_on_with_all_it_holds(at_0001: Engine) -> None:
+    migrate(at_0001)
+
+    with reading(at_0001) as connection:
+        (found,) = audit(connection)
+        assert (found.verdict, found.dead_letter, found.pending, found.is_clean) == (1, 1, 1, True)
+    with transaction(at_0001) as connection:
+        claim = claim_next(connection, kind=BatchKind.INSPECT, owner="w", lease=timedelta(minutes=1))
+        assert claim is not None
+        assert (claim.batch_id, claim.priority) == (2, 0)
+
+
+def test_a_planner_of_the_version_before_goes_on_during_the_upgrade(at_0001: Engine) -> None:
+    """It knows no priority: the schema gives one."""
+    migrate(at_0001)
+
+    with transaction(at_0001) as connection:
+        connection.execute(text("UPDATE batch SET state = 'done' WHERE id = 2"))
+        again = _DATA_OF_0001[5].replace("VALUES (2, 0, 1, 0, 2, 3,", "VALUES (3, 0, 1, 0, 3, 4,")
+        connection.execute(text(again), {"at": _AT[connection.dialect.name]})
+        claim = claim_next(connection, kind=BatchKind.INSPECT, owner="w", lease=timedelta(minutes=1))
+    assert claim is not None
+    assert (claim.batch_id, claim.priority) == (3, 0)
+
+
+def test_going_back_to_the_first_schema_keeps_what_it_knew(at_0001: Engine) -> None:
+    with reading(at_0001) as connection:
+        before = catalogue(connection)
+    migrate(at_0001)
+    with transaction(at_0001) as connection:
+        connection.execute(text("UPDATE batch SET priority = 7 WHERE id = 2"))
+        downgrade(connection, "0001")
+
+    with reading(at_0001) as connection:
+        assert catalogue(connection) == before
+        assert connection.execute(text("SELECT count(*) FROM batch")).scalar_one() == 2
+        assert connection.execute(text("SELECT count(*) FROM verdict")).scalar_one() == 1
+    with pytest.raises(Exception, match="overlap"), transaction(at_0001) as connection:
+        connection.execute(text("UPDATE batch SET end_offset = 3 WHERE id = 1"))
+
+
+def test_days_of_verdicts_are_no_difference_and_go_with_the_schema(empty: Engine) -> None:
+    migrate(empty)
+    with transaction(empty) as connection:
+        ensure_partitions(connection)
+    with transaction(empty) as connection:
+        check(connection)
+        downgrade(connection, "base")
+        assert _names(connection) <= {"alembic_version"}
 
 
 def _names(connection: Connection) -> set[str]:
