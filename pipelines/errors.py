@@ -26,6 +26,8 @@ class RejectReason(StrEnum):
     METADATA_TOO_LARGE = "metadata_too_large"  # text or EXIF blocks beyond any honest camera
     DIGEST_MISSING = "digest_missing"  # the line requires a sha256 and there is none
     DIGEST_MISMATCH = "digest_mismatch"  # the bytes changed on the way
+    DATAREF_REFUSED = "dataref_refused"  # the payload is said to lie where we do not fetch from
+    DATAREF_MISSING = "dataref_missing"  # the payload was to be fetched, and is gone
     ENVELOPE_INVALID = "envelope_invalid"  # a required attribute is missing or malformed
     LINE_MISMATCH = "line_mismatch"  # the envelope's line is not the record's key
     UNKNOWN_PRODUCT = "unknown_product"  # no recipe for this product; can be replayed once there is one

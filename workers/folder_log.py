@@ -8,7 +8,7 @@ import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -58,6 +58,9 @@ class FolderLog:
     def end_offset(self, partition: int) -> int:
         with reading(self.engine) as connection:
             return end_offset(connection, self.log.id)
+
+    def expiring_before(self, partition: int, within: timedelta) -> int:
+        return 0  # files stay until somebody removes them
 
     def read(self, partition: int, first: int, end: int, *, most_bytes: int) -> RangeRead:
         with reading(self.engine) as connection:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from pipelines.errors import FrameRejected
@@ -88,11 +89,19 @@ class FrameLog(Protocol):
         """One past the last offset given out; never falls within one identity."""
         ...
 
+    def expiring_before(self, partition: int, within: timedelta) -> int:
+        """Below this offset, records will have been removed by age within that time, unless read before.
+
+        The log's start when age removes nothing, or nothing so soon.
+        """
+        ...
+
     def read(self, partition: int, first: int, end: int, *, most_bytes: int) -> RangeRead:
         """Read from ``first`` towards ``end``: at least one offset further, and no more payload than asked.
 
-        The same range gives the same records for as long as the log holds them. The last record may exceed
-        ``most_bytes`` alone, never together with others.
+        The same range gives the same records for as long as the log holds them. A record may exceed
+        ``most_bytes`` alone, never together with others: before it would, the read ends, and its position is
+        that record's offset. The position never passes ``end``, though the log may hold no record before it.
 
         Raises:
             StageUnavailable: The log did not answer; nothing was consumed.

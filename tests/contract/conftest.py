@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from storage.database import migrate, open_database
+from tests.brokers import ImitatedBroker, KafkaBroker, RealBroker, imitated_broker, kafka_broker
 from tests.contract.stream import Stream, make_stream
 from tests.databases import fresh_postgres, make_template, postgres_server
+from tests.services import missing
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +53,22 @@ def database(request: pytest.FixtureRequest) -> Engine:
 @pytest.fixture
 def stream(database: Engine) -> Stream:
     return make_stream(database)
+
+
+@pytest.fixture(scope="session")
+def any_kafka() -> Iterator[KafkaBroker]:
+    with kafka_broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(any_kafka: KafkaBroker) -> RealBroker:
+    if not isinstance(any_kafka, RealBroker):
+        missing("Apache Kafka", remedy="install Java 17 and Maven")
+    return any_kafka
+
+
+@pytest.fixture(scope="session")
+def imitation() -> Iterator[ImitatedBroker]:
+    with imitated_broker() as broker:
+        yield broker

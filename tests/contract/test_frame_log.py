@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from storage.database import migrate, open_database
 from storage.schema import AbsenceKind
+from tests.brokers import ImitatedBroker, KafkaBroker, RealBroker
+from tests.frames_in_kafka import Frames
 from workers.folder_log import open_folder_log
 from workers.frame_log import FrameLog, RangeRead, absences, read_all
+from workers.kafka_log import open_kafka_log
 from workers.manifest_scan import scan
 
 MOST_BYTES = 1_000_000
@@ -17,7 +21,10 @@ MOST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """A log under test, and what may happen to it: ``append`` frames, ``remove`` one, open it ``again``."""
+    """A log under test, and what may happen to it.
+
+    ``append`` frames, ``remove`` all below an offset (only a folder's loses any other), open it ``again``.
+    """
 
     log: FrameLog
     append: Callable[[list[bytes]], None]
@@ -38,14 +45,39 @@ def folder(tmp_path: Path) -> Iterator[Broker]:
             (frames / f"{log.end_offset(0):06}.png").write_bytes(payload)
             scan(log, [frames], product=lambda _: "plate")
 
-    def remove(offset: int) -> None:
-        (frames / f"{offset:06}.png").unlink()
+    def remove(before: int) -> None:
+        for offset in range(before):
+            (frames / f"{offset:06}.png").unlink()
 
     yield Broker(log=log, append=append, remove=remove, again=lambda: open_folder_log(engine))
     engine.dispose()
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture
+def topic(kafka: RealBroker) -> Iterator[Broker]:
+    yield from broker_of(kafka)
+
+
+@pytest.fixture
+def imitated_topic(imitation: ImitatedBroker) -> Iterator[Broker]:
+    yield from broker_of(imitation)
+
+
+def broker_of(kafka: KafkaBroker) -> Iterator[Broker]:
+    name = kafka.new_topic()
+    log, again = (open_kafka_log(kafka.settings(), name) for _ in range(2))
+    with Frames(kafka, name) as frames:
+        yield Broker(
+            log=log,
+            append=lambda payloads: frames.send(*payloads),
+            remove=lambda before: kafka.delete_records(name, before),
+            again=lambda: again,
+        )
+    log.close()
+    again.close()
+
+
+@pytest.fixture(params=["folder", "topic", "imitated_topic"])
 def broker(request: pytest.FixtureRequest) -> Broker:
     made = request.getfixturevalue(request.param)
     assert isinstance(made, Broker)
@@ -91,16 +123,38 @@ def test_a_read_stops_before_it_holds_more_than_it_may_but_always_moves(broker: 
     assert [[record.offset for record in read.records] for read in reads] == [[0], [1], [2]]
 
 
-def test_a_frame_removed_before_it_was_read_is_lost_and_every_offset_is_accounted_for(broker: Broker) -> None:
+def test_frames_removed_before_they_were_read_are_lost_and_every_offset_is_accounted_for(
+    broker: Broker,
+) -> None:
     broker.append([b"one", b"two", b"three", b"four"])
-    broker.remove(1)
     broker.remove(2)
 
-    read = broker.log.read(0, 0, 4, most_bytes=MOST_BYTES)
+    reads = list(read_all(broker.log, 0, 0, 4, most_bytes=MOST_BYTES))
+
+    assert [record.payload for read in reads for record in read.records] == [b"three", b"four"]
+    found = [(each.kind, each.first, each.end) for read in reads for each in read.absences]
+    assert found == [(AbsenceKind.LOST, 0, 2)]
+    assert [offset for read in reads for offset in accounted(read)] == [0, 1, 2, 3]
+
+
+def test_a_file_that_vanished_between_others_is_lost(folder: Broker, tmp_path: Path) -> None:
+    folder.append([b"one", b"two", b"three", b"four"])
+    (tmp_path / "frames" / "000001.png").unlink()
+    (tmp_path / "frames" / "000002.png").unlink()
+
+    read = folder.log.read(0, 0, 4, most_bytes=MOST_BYTES)
 
     assert [record.payload for record in read.records] == [b"one", b"four"]
     assert [(each.kind, each.first, each.end) for each in read.absences] == [(AbsenceKind.LOST, 1, 3)]
     assert accounted(read) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["folder", "topic"])  # the imitation knows no configurations
+def test_nothing_expires_soon_that_was_only_just_written(kind: str, request: pytest.FixtureRequest) -> None:
+    broker: Broker = request.getfixturevalue(kind)
+    broker.append([b"one"])
+
+    assert broker.log.expiring_before(0, timedelta(minutes=1)) == broker.log.start_offset(0)
 
 
 def test_the_end_moves_only_forward_and_old_offsets_keep_their_frames(broker: Broker) -> None:
