@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import orjson
 
-from pipelines.errors import StageUnavailable
+from pipelines.errors import InputRefused, StageUnavailable
 from storage.outbox import Message
 from workers.message_schemas import schema_id
 from workers.messages import MessageKind
 from workers.producer import Producer
+from workers.settings import Settings
 
 EVENT_TYPES = {
     MessageKind.VERDICT: "org.triadline.verdict.decided.v1",
@@ -46,12 +47,18 @@ class KafkaSink:
         self._ack_timeout_s = ack_timeout_s
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Raises ``StageUnavailable`` unless every message was acknowledged in time."""
+        """Raises ``StageUnavailable`` unless every message was acknowledged in time.
+
+        A refusal is one, too: somebody has to change a setting or a right, and the messages wait for that.
+        """
         try:
             self._publish(messages)
         except StageUnavailable:
             self.close()
             raise
+        except InputRefused as refusal:
+            self.close()
+            raise StageUnavailable(str(refusal)) from refusal
 
     def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -77,6 +84,23 @@ class KafkaSink:
 
     def _topic(self, message: Message) -> str:
         return self._verdicts_topic if message.kind in _OF_VERDICTS else self._dead_letters_topic
+
+
+def open_kafka_sink(settings: Settings) -> KafkaSink:
+    """The sink that the settings name. Nothing is connected before the first message.
+
+    A topic that is not there is made with as many partitions as the brokers give by themselves.
+    """
+    from workers.kafka_producer import BROKERS_OWN, ensure_topic, open_producer
+
+    def opened() -> Producer:
+        for topic in (settings.verdicts_topic, settings.dead_letters_topic):
+            ensure_topic(settings, topic, partitions=BROKERS_OWN)
+        return open_producer(settings)
+
+    return KafkaSink(
+        opened, verdicts_topic=settings.verdicts_topic, dead_letters_topic=settings.dead_letters_topic
+    )
 
 
 def event_headers(message: Message) -> list[tuple[str, bytes]]:

@@ -12,10 +12,10 @@ from pipelines.envelope import read_envelope
 from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Envelope, Line
 from tests.fake_producer import FakeLog, FakeProducer, Written
-from workers.claim_checks import open_claim_checks
 from workers.frame_producer import Acknowledged, FrameProducer, FrameTooLarge, OutgoingFrame
 from workers.frame_sources import BadInput
 from workers.pace import Pace
+from workers.payload_folder import open_payload_folder
 from workers.produce_run import Account, send_all
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -151,7 +151,7 @@ def test_what_no_record_can_hold_is_refused_alone() -> None:
 
 def test_a_claim_check_says_where_the_payload_lies(tmp_path: Path) -> None:
     log = FakeLog()
-    producer, _ = producing(log, payloads=open_claim_checks(str(tmp_path / "store")))
+    producer, _ = producing(log, payloads=open_payload_folder(str(tmp_path / "store")))
     payload = b"x" * 20_000
     for _ in range(2):
         producer.send(frame(payload=payload, content_type="image/tiff"))
@@ -168,11 +168,11 @@ def test_a_claim_check_says_where_the_payload_lies(tmp_path: Path) -> None:
 
 def test_a_store_that_is_full_is_an_outage_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    producer, _ = producing(FakeLog(), payloads=open_claim_checks(str(tmp_path / "file")))
+    producer, _ = producing(FakeLog(), payloads=open_payload_folder(str(tmp_path / "file")))
     with pytest.raises(StageUnavailable, match="file"):
         producer.send(frame())
     with pytest.raises(InputRefused, match="nosuch"):
-        open_claim_checks("nosuch://bucket/frames")
+        open_payload_folder("nosuch://bucket/frames")
 
 
 class Clock:

@@ -15,6 +15,7 @@ import typer
 from pipelines.errors import InputRefused, StageUnavailable
 from workers.commands.context import loaded_settings
 from workers.exit_codes import EXIT_NOT_ALL_SENT
+from workers.picture_files import find_pictures, require_pictures
 from workers.terminal import bars, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def produce(
         account = _open_account(stack, log=log_acks, truths=truth)
         producer = _open_producer(stack, settings, to, account, in_flight_mb * _MEGABYTE)
         producer.deadline = None if deadline_ms is None else timedelta(milliseconds=deadline_ms)
-        producer.payloads = None if dataref is None else _open_claim_checks(dataref)
+        producer.payloads = None if dataref is None else _open_payloads(dataref)
         stopped_by = _send(wanted, producer, account, fps=fps, as_json=as_json)
     if stopped_by is not None:
         raise typer.Exit(128 + stopped_by)
@@ -115,11 +116,13 @@ class _Wanted:
     drawn: int
 
     def check(self) -> None:
-        """Raises ``InputRefused`` unless exactly one source is named, and a folder's line with it."""
+        """Raises ``InputRefused`` unless exactly one source is named, and there is something in it."""
         if self.simulates == (self.source is not None):
             raise InputRefused("say where frames come from: a FOLDER, - for standard input, or --simulate")
         if self.source not in (None, _STDIN) and not self.line:
             raise InputRefused(f"{self.source}: say with --line which line these pictures come from")
+        if self.source not in (None, _STDIN):
+            require_pictures([Path(self.source)])
 
     @property
     def line_count(self) -> int:
@@ -146,9 +149,6 @@ class _Wanted:
                 sys.stdin.fileno(), meanwhile=meanwhile, most_bytes=_LONGEST_LINE_BYTES
             )
             return frame_sources.json_frames(texts, line=self.line, product=self.product), 0
-        from workers.picture_files import find_pictures, require_pictures
-
-        require_pictures([Path(self.source)])
         pictures = find_pictures([Path(self.source)]).pictures
         assert self.line is not None
         sent = frame_sources.folder_frames(pictures, line=self.line, product=self.product, rounds=self.rounds)
@@ -176,10 +176,10 @@ def _open_account(stack: ExitStack, *, log: Path | None, truths: Path | None) ->
     return open_account(stack, log=log, truths=truths)
 
 
-def _open_claim_checks(prefix: str) -> PayloadStore:
-    from workers.claim_checks import open_claim_checks
+def _open_payloads(prefix: str) -> PayloadStore:
+    from workers.payload_folder import open_payload_folder
 
-    return open_claim_checks(prefix)
+    return open_payload_folder(prefix)
 
 
 def _open_producer(

@@ -11,8 +11,8 @@ _SUFFIXES = {"image/jpeg": "jpg", "image/png": "png", "image/tiff": "tiff"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClaimChecks:
-    """Opened by ``open_claim_checks``. The same bytes always get the same URL, however often they are put."""
+class PayloadFolder:
+    """Opened by ``open_payload_folder``. The same bytes get the same URL, however often they are put."""
 
     filesystem: Any  # fsspec ships no types
     folder: str
@@ -28,7 +28,7 @@ class ClaimChecks:
         return str(self.filesystem.unstrip_protocol(path))
 
 
-def open_claim_checks(prefix: str) -> ClaimChecks:
+def open_payload_folder(prefix: str) -> PayloadFolder:
     """``prefix`` is a folder or an fsspec URL, such as ``s3://bucket/frames``.
 
     Raises:
@@ -40,4 +40,4 @@ def open_claim_checks(prefix: str) -> ClaimChecks:
         filesystem, folder = fsspec.core.url_to_fs(prefix)
     except (ImportError, ValueError) as error:
         raise InputRefused(f"--dataref {prefix}: {error}") from error
-    return ClaimChecks(filesystem=filesystem, folder=folder.rstrip("/"))
+    return PayloadFolder(filesystem=filesystem, folder=folder.rstrip("/"))
