@@ -10,8 +10,8 @@ import pytest
 from storage.database import migrate, open_database
 from storage.schema import AbsenceKind
 from tests.brokers import ImitatedBroker, KafkaBroker, RealBroker
-from tests.frames_in_kafka import Frames
 from tests.fake_log import FakeLog
+from tests.frames_in_kafka import Frames
 from workers.folder_log import open_folder_log
 from workers.frame_log import FrameLog, RangeRead, absences, read_all
 from workers.kafka_log import open_kafka_log
@@ -78,6 +78,7 @@ def broker_of(kafka: KafkaBroker) -> Iterator[Broker]:
     again.close()
 
 
+@pytest.fixture
 def memory() -> Broker:
     log = FakeLog()
     return Broker(
