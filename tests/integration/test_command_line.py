@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from storage.database import transaction
 from storage.schema import verdict
@@ -99,6 +99,10 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
         (("verdicts", "list", "--time-zone", "Mars"), "time zone 'Mars'"),
         (("verdicts", "export", "x.xls"), ".json, .csv or .parquet"),
         (("evaluate", "/nowhere"), "/nowhere: no such folder"),
+        (("lines", "apply", "/nowhere"), "/nowhere: cannot be read: No such file or directory"),
+        (("lines", "apply", "{plate}"), "plate.png: cannot be read: not UTF-8; give a YAML file"),
+        (("retention", "--older-than", "30"), "write days or weeks, at least 1d"),
+        (("retention", "--older-than", "0d"), "write days or weeks, at least 1d"),
     ],
 )
 def test_a_refused_input_is_one_line_that_says_what_to_do(
@@ -233,3 +237,68 @@ def test_settings_are_shown_with_their_origin_and_without_passwords(tmp_path: Pa
     assert (rows["home"]["origin"], rows["lease_s"]["origin"]) == ("flag", "default")
     assert rows["database_url"]["value"] == "postgresql://triad:***@db/line"
     assert b"hunter2" not in done.stdout + done.stderr
+
+
+LINES = """
+lines:
+  - id: coil-3
+    priority: 7
+    products:
+      - {from: 2026-03-01T06:00:00+01:00, product: plate}
+      - {from: 2026-03-09T06:00:00+01:00, product: cup}
+  - id: press-1
+    geometry: {width_px: 64}
+"""
+
+
+def test_lines_are_declared_and_listed(tmp_path: Path, home: Path) -> None:
+    file = tmp_path / "lines.yaml"
+    file.write_text(LINES)
+
+    done = triad("lines", "apply", file, home=home)
+    assert done.returncode == 0
+    assert done.stderr.decode().splitlines() == [
+        "product 'cup' is not known yet: triad products add cup --normal DIR",
+        "2 of 2 lines changed",
+    ]
+    file.write_text(LINES.replace("64", "80"))
+    again = orjson.loads(triad("lines", "apply", file, "--json", home=home).stdout)
+    assert again == {"changed": ["press-1"], "unchanged": ["coil-3"], "unknown_products": ["cup"]}
+
+    coil, press = orjson.loads(triad("lines", "list", "--json", home=home).stdout)["items"]
+    assert (coil["id"], coil["priority"], press["geometry"]["width_px"]) == ("coil-3", 7, 80)
+    assert coil["products"][0] == {"effective_from": "2026-03-01T05:00:00+00:00", "product": "plate"}
+    table = triad("lines", "list", home=home).stdout.decode()
+    assert "plate, cup" in table
+    assert "80 × any" in table
+
+
+def test_a_file_with_one_bad_line_declares_none(tmp_path: Path) -> None:
+    file = tmp_path / "lines.yaml"
+    file.write_text(LINES + "  - {id: press-2, priority: 11}\n")
+
+    done = triad("lines", "apply", file, home=tmp_path / "home")
+
+    assert done.returncode == 5
+    assert complaint(done).endswith("lines[2].priority is 11; write a whole number from 0 to 9")
+    assert orjson.loads(triad("lines", "list", "--json", home=tmp_path / "home").stdout)["items"] == []
+
+
+def test_what_is_old_is_removed_and_the_audit_stays_clean(tmp_path: Path) -> None:
+    inspect_paths(settings_of(tmp_path / "home"), [write_plates(tmp_path / "plates", 10)])
+    kept = orjson.loads(triad("retention", "--older-than", "30d", "--json", home=tmp_path / "home").stdout)
+    assert set(kept.values()) == {0}
+    stores = open_stores(settings_of(tmp_path / "home"))
+    with transaction(stores.engine) as connection:
+        connection.execute(text("DROP TRIGGER verdict_stays"))
+        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+        for table in ("batch", "verdict", "amendment"):
+            connection.execute(text(f"UPDATE {table} SET planned_at = '2026-01-01 00:00:00.000000'"))
+    stores.engine.dispose()
+
+    done = triad("retention", "--older-than", "4w", home=tmp_path / "home")
+
+    assert done.returncode == 0
+    assert done.stderr.decode().startswith("removed: 10 verdicts, 2 amendments, ")
+    assert triad("audit", home=tmp_path / "home").returncode == 0
+    assert orjson.loads(triad("verdicts", "list", "--json", home=tmp_path / "home").stdout)["items"] == []

@@ -1,0 +1,148 @@
+"""A worker at a log of several lines: what lines declare, and what a finished range teaches the planner."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.errors import RejectReason
+from pipelines.frame import Geometry, Line
+from pipelines.lines import DeclaredLine, ProductFrom
+from storage import partition_stats
+from storage.audit import audit
+from storage.batches import BatchKind, claim_next
+from storage.database import reading, transaction
+from storage.dead_letters import list_dead_letters
+from storage.lines import StoredLines, save_line
+from storage.logs import open_log
+from storage.partition_stats import PartitionStat
+from storage.schema import LogKind
+from tests.fake_log import FakeLog
+from tests.fake_models import FakeModels
+from tests.plates import FAILING, add_product, settings_of, verdicts_of, write_plate
+from workers.inspect_range import InspectDesk
+from workers.planner import Planner
+from workers.wiring import Stores, claimant, open_stores, plan_bounds
+
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[Stores]:
+    opened = open_stores(settings_of(tmp_path / "home"))
+    add_product(opened)
+    yield opened
+    opened.engine.dispose()
+
+
+@pytest.fixture
+def plate(tmp_path: Path) -> bytes:
+    return write_plate(tmp_path / "plate.png", FAILING).read_bytes()
+
+
+def declare(stores: Stores, line: Line, *products: ProductFrom) -> None:
+    with transaction(stores.engine) as connection:
+        save_line(connection, DeclaredLine(line=line, products=products))
+
+
+def inspect_all(stores: Stores, log: FakeLog) -> int:
+    """Plan and inspect until nothing is left; the log's id."""
+    with transaction(stores.engine) as connection:
+        log_id = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid=log.identity.id).id
+    Planner(stores.engine, {log_id: log}, plan_bounds(stores.settings)).plan_once()
+    lines = StoredLines(stores.engine)
+    desk = InspectDesk(
+        claimant=claimant(stores, owner="worker", is_stopping=lambda: False),
+        log=lambda _: log,
+        models=FakeModels(),
+        pictures=stores.pictures,
+        line=lines.line,
+        product_at=lines.product_at,
+        attempt_limit=3,
+        most_bytes=1_000_000,
+    )
+    while desk.inspect_next():
+        pass
+    with reading(stores.engine) as connection:
+        (found,) = audit(connection)
+    assert found.is_clean
+    assert found.pending == 0
+    return log_id
+
+
+def learnt(stores: Stores, log_id: int) -> PartitionStat | None:
+    with reading(stores.engine) as connection:
+        return partition_stats.read(connection).get((log_id, 0))
+
+
+def test_a_frame_without_a_product_is_of_the_product_that_its_line_makes(
+    stores: Stores, plate: bytes
+) -> None:
+    declare(stores, Line(id="line-1", product="plate"))
+    log = FakeLog()
+    log.append(*[plate] * 8)
+
+    inspect_all(stores, log)
+
+    assert {verdict.product for verdict in verdicts_of(stores)} == {"plate"}
+
+
+def test_a_product_that_the_line_will_make_tomorrow_is_not_todays(stores: Stores, plate: bytes) -> None:
+    declare(stores, Line(id="line-1"), ProductFrom(effective_from=TOMORROW, product="plate"))
+    log = FakeLog()
+    log.append(*[plate] * 8)
+
+    inspect_all(stores, log)
+
+    with reading(stores.engine) as connection:
+        reasons = [letter.reason for letter in list_dead_letters(connection)]
+    assert reasons == [RejectReason.UNKNOWN_PRODUCT] * 8
+
+
+def test_a_frame_that_the_line_cannot_have_taken_is_a_dead_letter(stores: Stores) -> None:
+    declare(stores, Line(id="line-1", product="plate", geometry=Geometry(width_px=64, height_px=48)))
+    _, encoded = cv2.imencode(".png", np.zeros((10, 10), np.uint8))
+    log = FakeLog()
+    log.append(*[encoded.tobytes()] * 8)
+
+    inspect_all(stores, log)
+
+    with reading(stores.engine) as connection:
+        assert {letter.reason for letter in list_dead_letters(connection)} == {RejectReason.GEOMETRY_MISMATCH}
+
+
+def test_a_finished_range_teaches_its_bytes_and_its_lines_priority(stores: Stores, plate: bytes) -> None:
+    declare(stores, Line(id="line-1", product="plate", priority=7))
+    log = FakeLog()
+    log.append(*[plate] * 6, b"", b"")  # dead letters are of the log's bytes too
+
+    log_id = inspect_all(stores, log)
+
+    found = learnt(stores, log_id)
+    assert found == PartitionStat(bytes_per_offset=len(plate) * 6 / 8, line_priority=7)
+
+
+def test_a_range_of_losses_alone_teaches_nothing(stores: Stores, plate: bytes) -> None:
+    log = FakeLog()
+    log.append(*[plate] * 8)
+    for offset in range(8):
+        log.remove(offset)
+
+    assert learnt(stores, inspect_all(stores, log)) is None
+
+
+def test_rationales_of_a_higher_line_go_first(stores: Stores, plate: bytes) -> None:
+    declare(stores, Line(id="line-1", product="plate", priority=7))
+    log = FakeLog()
+    log.append(*[plate] * 8)
+    inspect_all(stores, log)
+    log.append(*[plate] * 8)
+    inspect_all(stores, log)
+
+    with transaction(stores.engine) as connection:
+        claim = claim_next(connection, kind=BatchKind.REASON, owner="w", lease=timedelta(minutes=1))
+    assert claim is not None
+    assert (claim.priority, claim.first_offset) == (7, 8), "the second range knew the line"
