@@ -61,6 +61,18 @@ def save_lost(
     _save(connection, claim, AbsenceKind.LOST, first, end, position, log_start)
 
 
+def save_skipped(connection: Connection, claim: Claim, *, first: int, end: int) -> None:
+    """Records in ``[first, end)`` are there, and this replay was not asked for them.
+
+    Raises:
+        StaleFence: The claim is lost.
+        ValueError: It leaves the claim or is empty, or this is the live run, which is asked for everything.
+    """
+    if claim.run_id == LIVE_RUN:
+        raise ValueError(f"[{first}, {end}): the live run skips nothing")
+    _save(connection, claim, AbsenceKind.SKIPPED, first, end, None, None)
+
+
 def list_absences(
     connection: Connection,
     *,
@@ -79,7 +91,7 @@ def list_absences(
 
 
 def absent_frames(connection: Connection, *, run_id: int | None = LIVE_RUN) -> dict[AbsenceKind, int]:
-    """How many offsets are GAP and LOST; both are always there."""
+    """How many offsets are of which kind; all kinds are always there."""
     frames = func.sum(absence.c.end_offset - absence.c.first_offset)
     counted = select(absence.c.kind, frames).group_by(absence.c.kind)
     if run_id is not None:

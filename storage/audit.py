@@ -11,6 +11,7 @@ from storage.schema import LIVE_RUN, plan_cursor
 
 # ruff: noqa: S608 - the statements below are put together from our own words only
 _MOST_SPANS = 100
+_KINDS = ("verdict", "dead_letter", "gap", "lost", "skipped", "pending")
 
 _HERE = 'run_id = :run_id AND log_id = :log_id AND "partition" = :partition'
 
@@ -81,9 +82,9 @@ class Span:
 class PartitionAudit:
     """One log partition of one run, over the planned ``[first, end)``. All counts are of distinct offsets.
 
-    ``pending`` are in batches that are not done yet. A hole has no end and is in no such batch; a double has
-    more than one. ``strays`` have an end though they were never planned. The spans are the first ones
-    found, at most a hundred of each, ascending.
+    ``skipped`` are only in replays, which were not asked for them. ``pending`` are in batches that are not
+    done yet. A hole has no end and is in no such batch; a double has more than one. ``strays`` have an end
+    though they were never planned. The spans are the first ones found, at most a hundred of each, ascending.
     """
 
     run_id: int
@@ -95,6 +96,7 @@ class PartitionAudit:
     dead_letter: int
     gap: int
     lost: int
+    skipped: int
     pending: int
     holes: int
     doubles: int
@@ -137,7 +139,10 @@ def _audit(connection: Connection, at: Row[Any]) -> PartitionAudit:
     doubles, double_spans = _measure(_rows(connection, _DOUBLES, asked))
     return PartitionAudit(
         **asked,
-        **{kind: counts.get(kind, 0) for kind in ("verdict", "dead_letter", "gap", "lost", "pending")},
+        **{
+            kind: counts.get(kind, 0)
+            for kind in ("verdict", "dead_letter", "gap", "lost", "skipped", "pending")
+        },
         holes=holes,
         doubles=doubles,
         strays=int(connection.execute(_STRAYS, asked).scalar_one()),

@@ -41,6 +41,15 @@ def list_recipes(connection: Connection, product: str) -> tuple[str, ...]:
     return tuple(connection.execute(found).scalars())
 
 
+def find_recipes(connection: Connection, prefix: str) -> tuple[str, ...]:
+    """Hashes that begin so, at most ten of them; what is no hexadecimal finds none."""
+    if not prefix or set(prefix) - set("0123456789abcdef"):
+        return ()
+    begins = recipe_table.c.hash.startswith(prefix)
+    found = select(recipe_table.c.hash).where(begins).order_by(recipe_table.c.hash).limit(10)
+    return tuple(connection.execute(found).scalars())
+
+
 def set_current(connection: Connection, product: str, recipe_hash: str) -> None:
     """Inspect this product by this recipe from the next planned batch on.
 

@@ -54,6 +54,7 @@ class BatchState(StrEnum):
 class AbsenceKind(StrEnum):
     GAP = "gap"  # the log holds no record there: proved
     LOST = "lost"  # there was one, and it was removed before we read it: alarmed
+    SKIPPED = "skipped"  # there is one, and this replay was not asked for it; never in the live run
 
 
 metadata = MetaData(
@@ -140,6 +141,10 @@ run = Table(
     Column("id", BigKey, primary_key=True),
     Column("name", CleanText, nullable=False),
     _created(),
+    # Of a replay: whose frames, and by what they are judged.
+    Column("line", CleanText),
+    Column("product", CleanText),
+    Column("recipe_set_id", BigKey),
 )
 
 recipe = Table(
@@ -199,6 +204,7 @@ plan_cursor = Table(
     *_place(),
     Column("first_offset", BigKey, nullable=False),  # where this run began: the audit starts here
     Column("next_offset", BigKey, nullable=False),
+    Column("until_offset", BigKey),  # where a replay ends; the live run does not
     PrimaryKeyConstraint("run_id", "log_id", "partition"),
     CheckConstraint("next_offset >= first_offset", name="forward"),
 )

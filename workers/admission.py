@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.errors import FrameRejected, RejectReason
-from pipelines.frame import Envelope, Frame, Line
+from pipelines.frame import Frame, Line
 from workers.frame_log import Record
 
 
@@ -45,7 +45,7 @@ def admit(record: Record, *, recipes: Mapping[str, str], lines: Lines, received_
         raise FrameRejected(RejectReason.ENVELOPE_INVALID, "no envelope")
     if record.payload is None:
         raise FrameRejected(RejectReason.EMPTY, "a tombstone: no payload at all")
-    product = record.envelope.product or record.product or _made(record.envelope, lines, received_at)
+    product = product_of(record, lines, received_at)
     if product is None or product not in recipes:
         known = ", ".join(sorted(recipes)) or "none"
         raise FrameRejected(
@@ -62,5 +62,13 @@ def admit(record: Record, *, recipes: Mapping[str, str], lines: Lines, received_
     return Admitted(record=record, frame=frame, recipe=recipes[product])
 
 
-def _made(envelope: Envelope, lines: Lines, received_at: datetime) -> str | None:
-    return lines.product_at(envelope.line, envelope.captured_at or envelope.recorded_at or received_at)
+def product_of(record: Record, lines: Lines, received_at: datetime) -> str | None:
+    """What the envelope says, or the log, or else what the line made at the time; ``None`` if nobody says."""
+    envelope = record.envelope
+    if envelope is None:
+        return record.product
+    return (
+        envelope.product
+        or record.product
+        or lines.product_at(envelope.line, envelope.captured_at or envelope.recorded_at or received_at)
+    )

@@ -20,6 +20,7 @@ from workers.commands import (
     lines,
     producing,
     products,
+    replaying,
     retention,
     serving,
     training,
@@ -50,6 +51,7 @@ app.command("planner")(serving.planner)
 app.command("worker")(serving.worker)
 app.command("publisher")(serving.publisher)
 app.command("migrate")(serving.migrate)
+app.command("replay")(replaying.replay)
 app.command("audit")(auditing.audit)
 app.command("evaluate")(evaluating.evaluate)
 app.command("retention")(retention.retention)

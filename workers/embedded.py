@@ -12,12 +12,14 @@ from typing import Self
 from pipelines.errors import InputRefused
 from storage.batches import LIVE_RUN, Backlog, BatchKind, backlog, cursor
 from storage.database import reading
+from storage.replays import unplanned
 from workers.claimant import Faults
 from workers.expert import Models
 from workers.folder_log import PARTITION
 from workers.home import home_lock, owner_prefix
 from workers.planner import Planner
 from workers.publisher import FileSink, publish_waiting
+from workers.replaying import plan_replays
 from workers.settings import Settings
 from workers.wiring import Stores, claimant, open_stores, plan_bounds, sweeper, works
 
@@ -98,12 +100,19 @@ class EmbeddedSystem:
         """Plan what came in; what is not done yet, or None when everything is."""
         stores = self.stores
         self._planner.plan_once()
+        plan_replays(
+            stores.engine,
+            frames_per_batch=self._settings.frames_per_batch,
+            most_open=self._settings.most_planned_batches,
+        )
         with reading(stores.engine) as connection:
             left = backlog(connection)
             planned = cursor(connection, run_id=LIVE_RUN, log_id=stores.log.log.id, partition=PARTITION)
-        unplanned = stores.log.end_offset(PARTITION) - planned
-        bars.show(left, unplanned=unplanned)
-        is_done = unplanned == 0 and all(each.planned + each.leased == 0 for each in left.values())
+            replays = unplanned(connection)
+        new = stores.log.end_offset(PARTITION) - planned
+        new += sum(each.span.end - each.span.first for each in replays)
+        bars.show(left, unplanned=new)
+        is_done = new == 0 and all(each.planned + each.leased == 0 for each in left.values())
         return None if is_done else left
 
     def _take_back(self, *, others_are_gone: bool) -> None:

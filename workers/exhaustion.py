@@ -9,7 +9,6 @@ import structlog
 
 from pipelines.errors import RejectReason
 from pipelines.verdict import Outcome
-from storage import outbox
 from storage.batches import BatchKind, Claim, Expired, exhaust, expire_leases, leasing_owners
 from storage.database import database_now, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
@@ -21,7 +20,7 @@ from storage.verdict_queries import get_verdict
 from storage.verdicts import save_amendment
 from workers.evidence import keep_payload
 from workers.frame_log import FrameLog
-from workers.messages import amendment_message, dead_letter_message, lost_message
+from workers.messages import amendment_message, dead_letter_message, lost_message, tell
 from workers.proved_absences import save_absence
 from workers.watch import Inspected, Watch
 
@@ -105,7 +104,7 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
         for row, record in zip(rows, read.records, strict=True)
     ]
     told += [lost_message(claim, each) for each in read.absences if each.kind is AbsenceKind.LOST]
-    outbox.add(connection, told)
+    tell(connection, claim, told)
     return Inspected(decided_at=database_now(connection), dead_letters=rows, lost=lost)
 
 
@@ -125,4 +124,4 @@ def _give_up_rationale(connection: Connection, claim: Claim) -> None:
         message = amendment_message(
             claim, offset, line=verdict.line, outcome=outcome, rationale=None, model_digest=digest, note=note
         )
-        outbox.add(connection, [message])
+        tell(connection, claim, [message])

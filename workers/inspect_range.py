@@ -11,12 +11,13 @@ from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
 from pipelines.frame import Envelope
 from pipelines.recipe import Recipe
-from storage import outbox, partition_stats
+from storage import partition_stats
 from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
 from storage.database import database_now, reading, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
 from storage.recipes import load_set
+from storage.replays import get_replay
 from storage.schema import AbsenceKind
 from storage.verdicts import SavedVerdicts, VerdictRow, save_verdicts
 from workers.admission import Admitted
@@ -26,11 +27,12 @@ from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Models
 from workers.frame_log import Absence, FrameLog, Record
 from workers.log_lines import bound_trace
-from workers.messages import Message, dead_letter_message, lost_message, verdict_message
+from workers.messages import Message, dead_letter_message, lost_message, tell, verdict_message
 from workers.proved_absences import save_absence
 from workers.range_duration import RangeDuration
 from workers.reading_ahead import Piece, ReadingAhead
 from workers.rebatching import CallSize, calls
+from workers.replaying import ReplayedLog
 from workers.watch import Inspected, Stage
 
 _log = structlog.get_logger(__name__)
@@ -58,13 +60,15 @@ class InspectDesk:
     def _inspect(self, claim: Claim, checkpoint: Checkpoint) -> None:
         with reading(self.claimant.engine) as connection:
             recipes = load_set(connection, claim.recipe_set_id)
+            replay = get_replay(connection, claim.run_id)
             now = database_now(connection)
         hashes = {product: recipe.hash for product, recipe in recipes.items()}
         ends = Ends(is_last_attempt=claim.attempts >= self.attempt_limit, received_at=now)
+        log = self.log(claim.log_id)
+        if replay is not None:
+            log = ReplayedLog(log=log, replay=replay, lines=self.reading_ahead.lines)
         began = time.monotonic()
-        with self.reading_ahead.pieces(
-            self.log(claim.log_id), claim, recipes=hashes, received_at=now
-        ) as pieces:
+        with self.reading_ahead.pieces(log, claim, recipes=hashes, received_at=now) as pieces:
             for call in calls(self._admitted(pieces, ends), self.call_size):
                 checkpoint()
                 if not ends.verdicts and self._is_too_long(claim, call, now):
@@ -159,7 +163,7 @@ class InspectDesk:
                 save_absence(connection, claim, absence)
             if ends.asking:
                 plan_reason(connection, claim, ends.asking)
-            outbox.add(connection, _messages(claim, ends, saved.decided_at))
+            tell(connection, claim, _messages(claim, ends, saved.decided_at))
             if ends.payload_bytes:  # a range of gaps says nothing of the frames to come
                 partition_stats.learn(
                     connection,

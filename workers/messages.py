@@ -1,16 +1,23 @@
 """What the outside is told of a frame: bodies of outbox messages, by kind; ``schemas/`` describes them."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from pipelines.frame import Envelope
 from pipelines.verdict import Outcome
-from storage.batches import Claim
+from storage import outbox
+from storage.batches import LIVE_RUN, Claim
 from storage.dead_letters import DeadLetterRow
 from storage.public_ids import public_id
 from storage.verdicts import VerdictRow
 from workers.frame_log import Absence
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 Message = tuple[str, str, Mapping[str, object]]  # line, kind, body
 
@@ -119,6 +126,15 @@ def lost_message(claim: Claim, absence: Absence) -> Message:
         "frames": absence.end - absence.first,
     }
     return "", MessageKind.LOST.value, body
+
+
+def tell(connection: Connection, claim: Claim, messages: Sequence[Message]) -> None:
+    """Queue them for publication, in the transaction that writes what they tell.
+
+    A replay's are kept to ourselves: a gate that took an old frame's verdict for a new one's would act on it.
+    """
+    if claim.run_id == LIVE_RUN:
+        outbox.add(connection, messages)
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -22,6 +22,7 @@ from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
 from workers.process import process_name
 from workers.publisher import PUBLISHED_ARE_KEPT, Sink, publish_waiting
+from workers.replaying import plan_replays
 from workers.settings import Settings
 from workers.stop_signals import stop_event
 from workers.tasks import Doorbell, make_app
@@ -78,9 +79,17 @@ def run_planner(settings: Settings) -> None:
             with transaction(stores.engine) as connection:
                 ensure_partitions(connection)
 
+        def replay() -> None:
+            plan_replays(
+                stores.engine,
+                frames_per_batch=settings.frames_per_batch,
+                most_open=settings.most_planned_batches,
+            )
+
         chores = [
             Chore(name="partitions", every_s=_UPKEEP_S, do=make_partitions),
             Chore(name="plan", every_s=settings.poll_s, do=plan),
+            Chore(name="replays", every_s=_SWEEP_S, do=replay),
             Chore(name="ring", every_s=settings.poll_s, do=ring),
             Chore(name="sweep", every_s=_SWEEP_S, do=sweeping.sweep, on_outage=sweeping.outage),
             Chore(name="show", every_s=_SHOW_S, do=view.observe),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.absences import save_gap, save_lost
+from storage.absences import save_gap, save_lost, save_skipped
 from storage.schema import AbsenceKind
 from workers.frame_log import Absence
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def save_absence(connection: Connection, claim: Claim, absence: Absence) -> None:
     """Raises ``StaleFence`` when the claim is lost, ``ValueError`` when its numbers prove no gap."""
+    if absence.kind is AbsenceKind.SKIPPED:
+        save_skipped(connection, claim, first=absence.first, end=absence.end)
+        return
     save = save_gap if absence.kind is AbsenceKind.GAP else save_lost
     save(
         connection,

@@ -19,7 +19,6 @@ from pipelines.recipe import AmendPolicy, ReasonRule, Recipe
 from pipelines.regions import View
 from pipelines.triad.rationale import rationale_to_json
 from pipelines.verdict import Outcome
-from storage import outbox
 from storage.batches import BatchKind, Claim, finish
 from storage.database import reading, transaction
 from storage.pictures import PictureStore
@@ -31,7 +30,7 @@ from storage.verdicts import save_amendment
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.expert import Models
-from workers.messages import Message, amendment_message
+from workers.messages import Message, amendment_message, tell
 from workers.stored_pixels import pixels_of
 from workers.watch import Explained, Stage
 
@@ -193,7 +192,7 @@ class ReasonDesk:
                     model_digest=each.model_digest,
                     note=each.note,
                 )
-            outbox.add(connection, [_message(claim, each) for each in amendments])
+            tell(connection, claim, [_message(claim, each) for each in amendments])
             finish(connection, claim)
 
 

@@ -9,7 +9,7 @@ from workers.commands.context import loaded_settings
 from workers.exit_codes import EXIT_AUDIT_FAILED
 from workers.terminal import print_json, print_table, say
 
-_COUNTS = ("verdict", "dead_letter", "gap", "lost", "pending", "holes", "doubles", "strays")
+_COUNTS = ("verdict", "dead_letter", "gap", "lost", "skipped", "pending", "holes", "doubles", "strays")
 
 
 def audit(
