@@ -79,7 +79,7 @@ class Plant:
             return [tuple(row) for row in connection.execute(asked, {"partition": partition})]
 
     def work_off(self, *, payload_bytes: int = 0, line_priority: int = 0, most: int = 1000) -> list[Claim]:
-        claims = []
+        claims: list[Claim] = []
         while len(claims) < most and (claim := self.stream.claim()):
             with transaction(self.stream.engine) as connection:
                 save_verdicts(connection, claim, self.stream.verdicts(claim))
@@ -392,6 +392,25 @@ class TestLosses:
         assert plant.is_clean()
         with reading(plant.stream.engine) as connection:
             assert sum(each.verdict for each in audit(connection)) == 90
+
+    def test_who_comes_second_to_a_new_log_does_not_judge_it_by_an_older_end(self, plant: Plant) -> None:
+        """Another planner begins and plans the log between our look at its end and our own beginning."""
+        late = FakeLog()
+        late.grow(4)
+        plant.log.grow(10)
+        first, second = plant.planner(), plant.planner(logs={plant.stream.log_id: late})
+        look, looks = late.end_offset, []
+
+        def end_offset(partition: int) -> int:
+            looks.append(first.plan_once())
+            return look(partition)
+
+        late.end_offset = end_offset  # type: ignore[method-assign]
+
+        planned = second.plan_once()
+
+        assert looks
+        assert (planned.frames, planned.partitions, planned.troubles) == (0, (), {})
 
 
 class TestOddLogs:

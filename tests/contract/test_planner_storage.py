@@ -62,7 +62,11 @@ class TestPartitionStats:
     def test_ranges_that_finish_together_teach_together(self, stream: Stream) -> None:
         stream.plan(40)
 
-        in_threads(5, lambda: [finish_range(stream, payload_bytes=400) for _ in range(2)] and None)
+        def finish_two() -> None:
+            for _ in range(2):
+                finish_range(stream, payload_bytes=400)
+
+        in_threads(5, finish_two)
 
         assert learnt(stream) == PartitionStat(bytes_per_offset=100, line_priority=0)
 
