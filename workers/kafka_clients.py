@@ -62,13 +62,12 @@ class KafkaClients:
         """One whose sends are acknowledged by all replicas and never doubled by its own retries."""
         from kafka import KafkaProducer
 
-        return self._made(
-            KafkaProducer,
-            max_request_size=self.settings.record_mb * MEGABYTE,
-            max_block_ms=REQUEST_MS,
-            delivery_timeout_ms=3 * REQUEST_MS,
-            **more,
-        )
+        options: dict[str, object] = {
+            "max_request_size": self.settings.record_mb * MEGABYTE,
+            "max_block_ms": REQUEST_MS,
+            "delivery_timeout_ms": 3 * REQUEST_MS,
+        }
+        return self._made(KafkaProducer, **options | more)
 
     def admin(self) -> Any:
         """One that asks: topics, offsets, configurations. Several threads may use it."""
