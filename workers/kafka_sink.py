@@ -22,6 +22,7 @@ EVENT_TYPES = {
     MessageKind.DEAD_LETTER: "org.triadline.frame.rejected.v1",
     MessageKind.LOST: "org.triadline.frames.lost.v1",
 }
+_GRACE_S = 5.0  # a delivery is to end by its own timeout, not by ours: then nothing of it is left
 _OF_VERDICTS = (MessageKind.VERDICT, MessageKind.AMENDMENT)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # not allowed in a CloudEvents string
 
@@ -39,7 +40,7 @@ class KafkaSink:
         *,
         verdicts_topic: str,
         dead_letters_topic: str,
-        ack_timeout_s: float = 40.0,
+        ack_timeout_s: float,
     ) -> None:
         self._open_producer = open_producer
         self._producer: Producer | None = None
@@ -86,7 +87,7 @@ class KafkaSink:
         return self._verdicts_topic if message.kind in _OF_VERDICTS else self._dead_letters_topic
 
 
-def open_kafka_sink(settings: Settings) -> KafkaSink:
+def open_kafka_sink(settings: Settings, *, delivery_timeout_s: float = 30.0) -> KafkaSink:
     """The sink that the settings name. Nothing is connected before the first message.
 
     A topic that is not there is made with as many partitions as the brokers give by themselves.
@@ -96,10 +97,13 @@ def open_kafka_sink(settings: Settings) -> KafkaSink:
     def opened() -> Producer:
         for topic in (settings.verdicts_topic, settings.dead_letters_topic):
             ensure_topic(settings, topic, partitions=BROKERS_OWN)
-        return open_producer(settings)
+        return open_producer(settings, delivery_timeout_s=delivery_timeout_s)
 
     return KafkaSink(
-        opened, verdicts_topic=settings.verdicts_topic, dead_letters_topic=settings.dead_letters_topic
+        opened,
+        verdicts_topic=settings.verdicts_topic,
+        dead_letters_topic=settings.dead_letters_topic,
+        ack_timeout_s=delivery_timeout_s + _GRACE_S,
     )
 
 

@@ -1,7 +1,9 @@
 """The outbox on a real broker: every message once per publishing, valid, in order, whatever goes down."""
 
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -50,7 +52,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 @contextmanager
 def publishing(engine: Engine, settings: Settings) -> Iterator[Publisher]:
     """A publisher at work in a thread."""
-    sink = open_kafka_sink(settings)
+    sink = open_kafka_sink(settings, delivery_timeout_s=11)
     publisher = Publisher(engine=engine, sink=sink, backoff=timedelta(seconds=0.2))
     done = threading.Event()
     thread = threading.Thread(target=lambda: publisher.run(done.is_set))
@@ -105,7 +107,10 @@ def test_all_that_an_inspection_tells_arrives_valid_and_in_order(
         assert headers["ce_subject"] == body["id"]
 
 
-def test_an_outage_of_the_broker_is_waited_out(kafka: RealBroker, settings: Settings, engine: Engine) -> None:
+@pytest.mark.slow
+def test_an_outage_of_the_broker_is_waited_out(
+    kafka: RealBroker, settings: Settings, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     with publishing(engine, settings) as publisher:
         add(engine, 3)
         wait_until_published(engine)
@@ -117,13 +122,11 @@ def test_an_outage_of_the_broker_is_waited_out(kafka: RealBroker, settings: Sett
             kafka.start()
         wait_until_published(engine)
 
-    told = [orjson.loads(record.value)["id"] for record in records_of(kafka, settings.verdicts_topic)]
-    assert list(dict.fromkeys(told)) == [f"1-{number}" for number in range(3)] * 2 or set(told) == {
-        "1-0",
-        "1-1",
-        "1-2",
-    }
+    records = records_of(kafka, settings.verdicts_topic)
+    told = {headers_of(record)["ce_id"]: orjson.loads(record.value)["id"] for record in records}
+    assert list(told.values()) == ["1-0", "1-1", "1-2"] * 2
     assert publisher.faults.unavailable is None
+    forget_vain_sockets(caplog)
 
 
 def test_told_again_a_message_is_the_same(kafka: RealBroker, settings: Settings, engine: Engine) -> None:
@@ -143,6 +146,15 @@ def test_told_again_a_message_is_the_same(kafka: RealBroker, settings: Settings,
 def add(engine: Engine, count: int) -> None:
     with transaction(engine) as connection:
         outbox.add(connection, [("line-1", "verdict", {"id": f"1-{number}"}) for number in range(count)])
+
+
+def forget_vain_sockets(caplog: pytest.LogCaptureFixture) -> None:
+    """kafka-python leaves sockets that never connected to the garbage collector, and its errors hold them."""
+    caplog.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for _ in range(5):  # finalizers keep things alive for a round
+            gc.collect()
 
 
 def wait_for_outage(publisher: Publisher) -> None:

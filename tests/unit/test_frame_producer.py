@@ -240,7 +240,7 @@ def test_an_account_names_every_frame_that_was_not_sent() -> None:
     producer, _ = producing(log)
     producer.on_ack = account.acknowledge
     told: list[BadInput] = []
-    frames = [
+    frames: list[OutgoingFrame | BadInput] = [
         frame(),
         BadInput(name="line 2", detail="no JSON"),
         frame("big", payload=b"x" * 20_000),
