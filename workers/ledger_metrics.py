@@ -21,7 +21,8 @@ class LogEnd:
     """What a log says of one partition now; its topic's name is the label.
 
     ``seconds_to_retention`` is until the log deletes the oldest offset that is not done: infinity where it
-    keeps everything or nothing waits, None where that is not known.
+    keeps everything or nothing waits, None where that is not known. ``oldest_unplanned_s`` is how long an
+    offset has waited to be planned: while planning stands still, nothing in the ledger grows older.
     """
 
     log_id: int
@@ -30,6 +31,7 @@ class LogEnd:
     start_offset: int
     end_offset: int
     seconds_to_retention: float | None = None
+    oldest_unplanned_s: float = 0.0
 
 
 def observe_ledger(
@@ -52,8 +54,10 @@ def observe_ledger(
     if planned_bytes is not None:
         metrics.planned_bytes.set(planned_bytes)
     # Now, where nothing waits: a planner that hangs lets this age too.
-    oldest = backlog(connection, run_id=LIVE_RUN)[BatchKind.INSPECT].oldest_planned_at
-    metrics.oldest_unprocessed_timestamp.set((oldest or database_now(connection)).timestamp())
+    now = database_now(connection).timestamp()
+    unplanned = now - max((end.oldest_unplanned_s for end in ends), default=0.0)
+    planned_at = backlog(connection, run_id=LIVE_RUN)[BatchKind.INSPECT].oldest_planned_at
+    metrics.oldest_unprocessed_timestamp.set(min(unplanned, planned_at.timestamp() if planned_at else now))
     metrics.unpublished_messages.set(waiting_messages(connection))
     done = watermarks(connection)
     lags = {

@@ -168,7 +168,7 @@ class LedgerMetrics:
         self.planned_bytes = gauge("planned_bytes", "What those hold, estimated.")
         self.oldest_unprocessed_timestamp = gauge(
             "oldest_unprocessed_timestamp_seconds",
-            "When the oldest live range that is not done was planned; now, where none is.",
+            "Since when the oldest live frame waits, planned or only seen in the log; now, where none does.",
         )
         self.consumer_lag = gauge(
             "consumer_lag_messages", "Offsets between watermark and log end.", ["topic", "partition"]

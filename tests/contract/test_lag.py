@@ -1,5 +1,6 @@
 """How far behind we are, on both databases."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -115,6 +116,22 @@ def test_where_nothing_waits_the_oldest_is_now(stream: Stream) -> None:
     found = samples(registry)
     assert found["triad_oldest_unprocessed_timestamp_seconds"] >= before
     assert found[f'triad_batches{{kind="{BatchKind.INSPECT}",state="planned"}}'] == 1
+
+
+def test_a_frame_that_nobody_plans_waits_too(stream: Stream) -> None:
+    metrics = LedgerMetrics(registry := CollectorRegistry())
+    with reading(stream.engine) as connection:
+        now = database_now(connection).timestamp()
+
+    observe(
+        stream, metrics, end_of(stream, 5), replace(end_of(stream, 5, partition=1), oldest_unplanned_s=500)
+    )
+    while_nothing_is_planned = samples(registry)["triad_oldest_unprocessed_timestamp_seconds"]
+    stream.plan(5)  # and waits for less long
+    observe(stream, metrics, replace(end_of(stream, 5), oldest_unplanned_s=300))
+
+    assert while_nothing_is_planned == pytest.approx(now - 500, abs=60)
+    assert samples(registry)["triad_oldest_unprocessed_timestamp_seconds"] == pytest.approx(now - 300, abs=60)
 
 
 def test_a_partition_that_is_no_more_leaves_no_lag_behind(stream: Stream) -> None:
