@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +14,6 @@ import structlog
 from pipelines.errors import InputRefused, StageUnavailable
 from storage.batches import backlog
 from storage.database import reading, transaction
-from storage.outbox import forget_published
 from storage.partitions import ensure_partitions
 from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
@@ -21,7 +21,7 @@ from workers.chores import Chore, run_chores
 from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
 from workers.process import process_name
-from workers.publisher import PUBLISHED_ARE_KEPT, Sink, publish_waiting
+from workers.publisher import Publisher
 from workers.replaying import plan_replays
 from workers.settings import Settings
 from workers.stop_signals import stop_event
@@ -57,16 +57,18 @@ def run_planner(settings: Settings) -> None:
     """Plan what came in, take back what was left behind, and ring."""
     require_distributed(settings)
     with _process(settings, "planner") as (stores, shown, stopping):
-        logs = kafka_logs(stores)
+        logs = kafka_logs(stores, on_open=shown.metrics.know_topic)
         planner = live_planner(stores, logs)
         sweeping = sweeper(stores, log=logs.log, watch=shown.watch)
         bell = Doorbell(make_app(settings.broker_url.get_secret_value(), {}))
-        view = PlannerView(engine=stores.engine, registry=shown.registry, metrics=shown.metrics)
+        view = PlannerView(engine=stores.engine, registry=shown.registry)
         export = OffsetExport(engine=stores.engine, settings=settings)
 
         def plan() -> None:
             planner.watch_only(logs.live())
-            view.planned(planner.plan_once(), logs.names())
+            planned = planner.plan_once()
+            shown.watch.lost_unplanned(planned.lost_by_log)
+            view.planned(planned, logs.names())
 
         def ring() -> None:
             with reading(stores.engine) as connection:
@@ -109,7 +111,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
     """
     require_distributed(settings)
     with _process(settings, queue.value) as (stores, shown, stopping):
-        logs = kafka_logs(stores)
+        logs = kafka_logs(stores, on_open=shown.metrics.know_topic)
         models = load_models(stores, shown.watch)
         watchdog = Watchdog(limit_s=settings.hard_limit_s, on_hang=lambda: os._exit(EXIT_HUNG))
         name = process_name(queue.value)
@@ -138,22 +140,22 @@ def run_publisher(settings: Settings) -> None:
     """Tell the outside what the outbox holds, in order per line."""
     require_distributed(settings)
     with _process(settings, "publisher") as (stores, shown, stopping):
-        sink: Sink = kafka_sink(stores)
+        publisher = Publisher(
+            engine=stores.engine,
+            sink=kafka_sink(stores),
+            poll=timedelta(seconds=settings.poll_s),
+            backoff=timedelta(seconds=settings.backoff_s),
+            watch=shown.watch,
+        )
 
-        def forget() -> None:
-            with transaction(stores.engine) as connection:
-                forget_published(connection, older_than=PUBLISHED_ARE_KEPT)
+        def is_publishing() -> str:
+            if publisher.faults.unavailable is not None:
+                raise publisher.faults.unavailable
+            return "publishing"
 
-        def publish() -> None:
-            publish_waiting(stores.engine, sink, is_stopping=stopping.is_set, watch=shown.watch)
-
-        chores = [
-            Chore(name="publish", every_s=settings.poll_s, do=publish),
-            Chore(name="forget", every_s=_UPKEEP_S, do=forget),
-        ]
-        ready = {"publish": _answers(chores[0])}
+        ready: dict[str, Check] = {"publish": is_publishing}
         with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
-            run_chores(chores, stopping)
+            publisher.run(stopping.is_set)
 
 
 def require_distributed(settings: Settings) -> None:
@@ -171,7 +173,7 @@ def require_distributed(settings: Settings) -> None:
 @contextmanager
 def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
     """What each of them is made of: stores, telemetry, and an event that says when to end."""
-    with telemetry(role) as shown, stop_event() as stopping:
+    with telemetry(settings, role) as shown, stop_event() as stopping:
         stores = open_stores(settings)
         _log.info("started", role=role)
         try:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workers.tasks import Work
 
 MEGABYTE = 1024 * 1024
+PUBLISH_ACK_S = 40.0  # more than one delivery may take by its producer's own timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,11 +140,12 @@ def plan_bounds(settings: Settings) -> PlanBounds:
     )
 
 
-def kafka_logs(stores: Stores) -> KafkaLogs:
+def kafka_logs(stores: Stores, *, on_open: Callable[[int, str], None]) -> KafkaLogs:
+    """``on_open`` is told the ledger's id and the topic of each log that is opened."""
     from workers.kafka_logs import KafkaLogs
 
     lines = StoredLines(stores.engine)
-    return KafkaLogs(engine=stores.engine, settings=stores.settings, line=lines.line)
+    return KafkaLogs(engine=stores.engine, settings=stores.settings, line=lines.line, on_open=on_open)
 
 
 def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
@@ -161,6 +163,7 @@ def kafka_sink(stores: Stores) -> KafkaSink:
         lambda: open_producer(settings),
         verdicts_topic=settings.verdicts_topic,
         dead_letters_topic=settings.dead_letters_topic,
+        ack_timeout_s=PUBLISH_ACK_S,
     )
 
 

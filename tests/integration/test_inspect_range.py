@@ -25,6 +25,7 @@ from tests.fake_models import FakeModels
 from tests.plates import FAILING, add_product, settings_of, verdicts_of, write_plate
 from workers.inspect_range import InspectDesk
 from workers.planner import Planner
+from workers.reading_ahead import ReadingAhead
 from workers.wiring import Stores, claimant, open_stores, plan_bounds
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
@@ -53,16 +54,13 @@ def inspect_all(stores: Stores, log: FakeLog) -> int:
     with transaction(stores.engine) as connection:
         log_id = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid=log.identity.id).id
     Planner(stores.engine, {log_id: log}, plan_bounds(stores.settings)).plan_once()
-    lines = StoredLines(stores.engine)
     desk = InspectDesk(
         claimant=claimant(stores, owner="worker", is_stopping=lambda: False),
         log=lambda _: log,
+        reading_ahead=ReadingAhead(lines=StoredLines(stores.engine), most_bytes=1_000_000),
         models=FakeModels(),
         pictures=stores.pictures,
-        line=lines.line,
-        product_at=lines.product_at,
         attempt_limit=3,
-        most_bytes=1_000_000,
     )
     while desk.inspect_next():
         pass

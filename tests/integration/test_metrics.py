@@ -27,10 +27,10 @@ from workers.health import HealthServer
 from workers.ledger_metrics import LogEnd, observe_ledger
 from workers.manifest_scan import scan
 from workers.metrics import LedgerMetrics, Metrics
-from workers.planner import plan_log
-from workers.publisher import publish_to_file
+from workers.planner import Planner
+from workers.publisher import FileSink, publish_waiting
 from workers.watch import Watch
-from workers.wiring import Stores, claimant, open_stores, works
+from workers.wiring import Stores, claimant, open_stores, plan_bounds, works
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
 
@@ -52,13 +52,8 @@ def metrics(stores: Stores) -> Metrics:
 
 def enter(stores: Stores, folder: Path, *, frames_per_batch: int = 8) -> None:
     scan(stores.log, [folder], product=lambda _: "plate")
-    plan_log(
-        stores.engine,
-        stores.log,
-        log_id=stores.log.log.id,
-        frames_per_batch=frames_per_batch,
-        most_planned=64,
-    )
+    bounds = replace(plan_bounds(stores.settings), frames_per_batch=frames_per_batch, batch_wait_s=0.0)
+    Planner(stores.engine, {stores.log.log.id: stores.log}, bounds).plan_once()
 
 
 def worker(stores: Stores, watch: Watch) -> Claimant:
@@ -67,7 +62,7 @@ def worker(stores: Stores, watch: Watch) -> Claimant:
 
 def work(stores: Stores, watch: Watch, models: FakeModels | None = None) -> None:
     """All that a worker does until nothing waits."""
-    of_queue = works(stores, models or FakeModels(), worker(stores, watch))
+    of_queue = works(stores, models or FakeModels(), worker(stores, watch), log=lambda _: stores.log)
     while any([of_queue["inspect"](), of_queue["reason"]()]):
         pass
 
@@ -84,7 +79,7 @@ def test_a_workers_figures_are_those_of_the_ledger_and_promtool_has_nothing_agai
     ledger = LedgerMetrics(metrics.registry)
 
     work(stores, counting)
-    publish_to_file(stores.engine, stores.published, counting)
+    publish_waiting(stores.engine, FileSink(stores.published), watch=counting)
     counting.model_loaded("triad", version="tiny", digest="d" * 64)
     with reading(stores.engine) as connection:
         end = LogEnd(
@@ -139,7 +134,7 @@ def test_what_is_rolled_back_is_not_counted(
 
     with monkeypatch.context() as patched:
         patched.setattr(inspect_range, "finish", be_away)
-        assert works(stores, FakeModels(), worker(stores, counting))["inspect"]()
+        assert works(stores, FakeModels(), worker(stores, counting), log=lambda _: stores.log)["inspect"]()
 
     found = samples(metrics.registry)
     assert total(found, "triad_frames_received_total") == total(found, "triad_verdicts_total") == 0
@@ -162,7 +157,7 @@ def test_a_hand_back_that_did_not_get_through_is_not_counted(
 
     monkeypatch.setattr("workers.claimant.hand_back", be_away)
     models = FakeModels(before_inspect=break_device)
-    works(stores, models, worker(stores, Counting(metrics)))["inspect"]()
+    works(stores, models, worker(stores, Counting(metrics)), log=lambda _: stores.log)["inspect"]()
 
     found = samples(metrics.registry)
     assert found['triad_hand_backs_total{kind="inspect"}'] == 0
@@ -178,7 +173,9 @@ def test_a_claim_that_another_took_over_is_counted_as_lost(
     def lose(frames: Sequence[Frame]) -> None:
         take_all_back(stores, Watch(), everybody=True)
 
-    works(stores, FakeModels(before_inspect=lose), worker(stores, counting))["inspect"]()
+    works(stores, FakeModels(before_inspect=lose), worker(stores, counting), log=lambda _: stores.log)[
+        "inspect"
+    ]()
 
     found = samples(metrics.registry)
     assert found['triad_claims_lost_total{kind="inspect"}'] == 1
@@ -195,7 +192,7 @@ def test_a_hand_back_of_what_another_has_by_now_is_not_counted(
         raise StageUnavailable("no device")
 
     models = FakeModels(before_inspect=lose_and_fail)
-    works(stores, models, worker(stores, Counting(metrics)))["inspect"]()
+    works(stores, models, worker(stores, Counting(metrics)), log=lambda _: stores.log)["inspect"]()
 
     assert samples(metrics.registry)['triad_hand_backs_total{kind="inspect"}'] == 0
 
