@@ -136,8 +136,10 @@ class KafkaClients:
             if isinstance(error, kinds):
                 return InputRefused(f"{where}; {remedy}")
         if isinstance(error, kafka.KafkaConnectionError) and self.settings.kafka_security != "PLAINTEXT":
-            # Some brokers hang up on what they will not speak, without a word.
-            return StageUnavailable(f"{where}; if that lasts, check kafka_security and kafka_sasl")
+            # A broker refuses and hangs up; where both arrive at once, kafka-python reads the second only.
+            return StageUnavailable(
+                f"{where}; if that lasts, check kafka_user, kafka_password, kafka_sasl and kafka_security"
+            )
         return StageUnavailable(where)
 
 
