@@ -12,6 +12,8 @@ from workers.settings import Settings
 
 MEGABYTE = 1024 * 1024
 
+# What a reader fetches ahead is thrown away when it is turned to another range. Larger records come all the same.
+_FETCH_BYTES = 4 * MEGABYTE
 _LONGEST_FETCH_WAIT_MS = 50  # a consumer turned to another range first waits for its last fetch to end
 
 
@@ -48,7 +50,7 @@ class KafkaClients:
             isolation_level="read_committed",
             allow_auto_create_topics=False,
             fetch_max_bytes=most_bytes,
-            max_partition_fetch_bytes=most_bytes,
+            max_partition_fetch_bytes=min(most_bytes, _FETCH_BYTES),
             fetch_max_wait_ms=_LONGEST_FETCH_WAIT_MS,
             metrics_enabled=False,
         )
