@@ -12,7 +12,7 @@ from workers.settings import Settings
 
 MEGABYTE = 1024 * 1024
 
-# What was fetched ahead is thrown away when a reader turns to another range. Larger records come all the same.
+# What was fetched ahead is thrown away when a reader turns elsewhere. Larger records come all the same.
 _FETCH_BYTES = 4 * MEGABYTE
 _LONGEST_FETCH_WAIT_MS = 50  # a consumer turned to another range first waits for its last fetch to end
 
