@@ -18,6 +18,7 @@ from storage.partitions import ensure_partitions
 from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
 from workers.chores import Chore, run_chores
+from workers.kafka_sink import open_kafka_sink
 from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
 from workers.process import process_name
@@ -32,7 +33,6 @@ from workers.wiring import (
     Stores,
     claimant,
     kafka_logs,
-    kafka_sink,
     live_planner,
     load_models,
     open_stores,
@@ -142,7 +142,7 @@ def run_publisher(settings: Settings) -> None:
     with _process(settings, "publisher") as (stores, shown, stopping):
         publisher = Publisher(
             engine=stores.engine,
-            sink=kafka_sink(stores),
+            sink=open_kafka_sink(settings),
             poll=timedelta(seconds=settings.poll_s),
             backoff=timedelta(seconds=settings.backoff_s),
             watch=shown.watch,

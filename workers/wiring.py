@@ -30,13 +30,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from workers.kafka_logs import KafkaLogs
-    from workers.kafka_sink import KafkaSink
     from workers.loaded_models import LoadedModels
     from workers.products import ProductShelf
     from workers.tasks import Work
 
 MEGABYTE = 1024 * 1024
-PUBLISH_ACK_S = 40.0  # more than one delivery may take by its producer's own timeout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -151,20 +149,6 @@ def kafka_logs(stores: Stores, *, on_open: Callable[[int, str], None]) -> KafkaL
 def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
     """A planner of what the topics are at each look: give it ``logs.live()`` before."""
     return Planner(stores.engine, {}, plan_bounds(stores.settings), on_cut_back=logs.cut_back)
-
-
-def kafka_sink(stores: Stores) -> KafkaSink:
-    """Where the distributed system publishes."""
-    from workers.kafka_producer import open_producer
-    from workers.kafka_sink import KafkaSink
-
-    settings = stores.settings
-    return KafkaSink(
-        lambda: open_producer(settings),
-        verdicts_topic=settings.verdicts_topic,
-        dead_letters_topic=settings.dead_letters_topic,
-        ack_timeout_s=PUBLISH_ACK_S,
-    )
 
 
 def works(

@@ -85,7 +85,7 @@ def test_all_that_an_inspection_tells_arrives_valid_and_in_order(
 ) -> None:
     plates = write_plates(tmp_path / "plates", 12)
     (plates / "003.png").write_bytes(b"")
-    inspect_paths(settings, [plates])
+    inspect_paths(settings_of(settings.home), [plates])
     with transaction(engine) as connection:  # the embedded system has published them to its file
         connection.execute(update(outbox_table).values(published_at=None))
 
