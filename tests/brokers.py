@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -19,10 +18,6 @@ from tests.mock_kafka import MockCluster
 from tests.services import missing
 from workers.kafka_clients import KafkaClients
 from workers.settings import Settings
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # kafka-python reads its schemas by a deprecated function
-    import kafka.admin
 
 RUN = Path(__file__).parents[1] / "deploy" / "local" / "kafka" / "run.sh"
 START_S = 60
@@ -144,8 +139,10 @@ class RealBroker(KafkaBroker):
                 time.sleep(0.02)
 
     def delete_records(self, topic: str, before: int, partition: int = 0) -> None:
+        from kafka import TopicPartition
+
         with self.admin() as admin:
-            admin.delete_records({kafka.TopicPartition(topic, partition): before})
+            admin.delete_records({TopicPartition(topic, partition): before})
 
 
 class ImitatedBroker(KafkaBroker):

@@ -1,21 +1,16 @@
-"""From settings to kafka-python's clients, and from its errors to ours: both happen here and nowhere else."""
+"""Kafka-python's clients, made from settings, and its errors as ours: both happen here and nowhere else."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipelines.errors import InputRefused, StageUnavailable
+from workers.kafka_options import REQUEST_MS, connection_options, require_fast_checksums
 from workers.settings import Settings
 
 MEGABYTE = 1024 * 1024
-
-# kafka-python waits for half a minute where these are not given, and a lease may be shorter than that.
-BOOTSTRAP_MS = 5_000
-REQUEST_MS = 10_000  # a record of record_mb must pass within it
-LONGEST_RECONNECT_MS = 1_000
 
 _LONGEST_FETCH_WAIT_MS = 50  # a consumer turned to another range first waits for its last fetch to end
 
@@ -100,10 +95,10 @@ class KafkaClients:
             return begun[0]
 
         require_fast_checksums()
-        common = connection(self.settings, servers=self.servers)
+        common = connection_options(self.settings, servers=self.servers)
         done = False
         try:
-            with self.errors("connecting"):
+            with self.errors("connecting"), _reasons():
                 made = kind(kafka_client=client, **common, **more)
             done = True
         except ValueError as error:
@@ -116,96 +111,59 @@ class KafkaClients:
     def _translated(self, error: Exception, doing: str) -> StageUnavailable | InputRefused:
         from kafka import errors as kafka
 
-        where = f"Kafka at {self.servers}, {doing}"
-        what = type(error).__name__
-        if isinstance(error, kafka.SaslAuthenticationFailedError | kafka.UnsupportedSaslMechanismError):
-            # Not its text: some brokers repeat what they were given.
-            return InputRefused(f"{where}: {what}; check kafka_user, kafka_password and kafka_sasl")
-        if isinstance(error, kafka.AuthorizationError):
-            user = self.settings.kafka_user or "the anonymous user"
-            return InputRefused(f"{where}: {what}; give {user} the right, or change kafka_user")
-        if isinstance(error, kafka.UnsupportedVersionError | kafka.UnrecognizedBrokerVersion):
-            return InputRefused(f"{where}: {error}; the broker is too old, or kafka_api_version wrong")
-        if isinstance(error, kafka.KafkaConfigurationError | kafka.InvalidTopicError):
-            return InputRefused(f"{where}: {error}")
-        if isinstance(error, kafka.MessageSizeTooLargeError | kafka.RecordListTooLargeError):
-            return InputRefused(f"{where}: {what}; raise the topic's max.message.bytes, or lower record_mb")
-        return StageUnavailable(f"{where}: {error}")
-
-
-def connection(settings: Settings, *, servers: str) -> Mapping[str, object]:
-    """What all three kinds of client are told: where, as whom, how long to wait.
-
-    Raises:
-        InputRefused: The settings contradict each other, or name a file that is not there.
-    """
-    return {
-        "bootstrap_servers": [server.strip() for server in servers.split(",") if server.strip()],
-        "client_id": "triadline",
-        "api_version": api_version(settings.kafka_api_version),
-        "bootstrap_timeout_ms": BOOTSTRAP_MS,
-        "request_timeout_ms": REQUEST_MS,
-        "reconnect_backoff_max_ms": LONGEST_RECONNECT_MS,
-        "security_protocol": settings.kafka_security,
-        **_tls(settings),
-        **_sasl(settings),
-    }
-
-
-def api_version(text: str | None) -> tuple[int, ...] | None:
-    """ "2.3.0" as kafka-python wants it; ``None`` lets the broker be asked."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){1,3}", text, re.ASCII):
-        raise InputRefused(f"kafka_api_version {text!r} is no version; give one such as 2.3.0")
-    return tuple(int(part) for part in text.split("."))
-
-
-def require_fast_checksums() -> None:
-    """Refuse to start where checksums would be computed in Python: 10 MB/s in place of hundreds."""
-    from kafka.record import util
-
-    if util.crc32c_c is None:
-        raise InputRefused(
-            "the package crc32c is missing, without which Kafka is read at 10 MB/s: install it"
-        )
-
-
-def _tls(settings: Settings) -> dict[str, object]:
-    files = {
-        "ssl_cafile": ("kafka_ca_file", settings.kafka_ca_file),
-        "ssl_certfile": ("kafka_cert_file", settings.kafka_cert_file),
-        "ssl_keyfile": ("kafka_key_file", settings.kafka_key_file),
-    }
-    given = {option: place for option, place in files.items() if place[1] is not None}
-    if given and not settings.kafka_security.endswith("SSL"):
-        (name, _), *_ = given.values()
-        raise InputRefused(f"{name} is given and kafka_security is {settings.kafka_security}: say SSL")
-    if ("ssl_certfile" in given) != ("ssl_keyfile" in given):
-        raise InputRefused("kafka_cert_file and kafka_key_file go together: give both or none")
-    return {option: str(_readable(name, file)) for option, (name, file) in given.items() if file}
-
-
-def _readable(name: str, file: Path) -> Path:
-    try:
-        file.open("rb").close()
-    except OSError as error:
-        raise InputRefused(f"{name} {file}: {error.strerror}") from error
-    return file
-
-
-def _sasl(settings: Settings) -> dict[str, object]:
-    user, password = settings.kafka_user, settings.kafka_password
-    if not settings.kafka_security.startswith("SASL_"):
-        if user or password:
-            raise InputRefused(
-                f"kafka_user is given and kafka_security is {settings.kafka_security}: say SASL_SSL"
+        secret = self.settings.kafka_password
+        said = str(error).replace(secret.get_secret_value(), "***") if secret else str(error)
+        where = f"Kafka at {self.servers}, {doing}: {said}"
+        user = self.settings.kafka_user or "the anonymous user"
+        refusals: dict[tuple[type[Exception], ...], str] = {
+            (kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError): (
+                "check kafka_user, kafka_password and kafka_sasl"
+            ),
+            (kafka.AuthorizationError,): f"give {user} the right, or change kafka_user",
+            (kafka.UnsupportedVersionError, kafka.UnrecognizedBrokerVersion): (
+                "the broker is too old, or kafka_api_version wrong"
+            ),
+            (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError): (
+                "raise the topic's max.message.bytes, or lower record_mb"
+            ),
+            (
+                kafka.InvalidTopicError,
+                kafka.KafkaConfigurationError,
+            ): "check the settings that begin with kafka_",
+        }
+        for kinds, remedy in refusals.items():
+            if isinstance(error, kinds):
+                return InputRefused(f"{where}; {remedy}")
+        if isinstance(error, kafka.KafkaConnectionError) and self.settings.kafka_security != "PLAINTEXT":
+            # A broker refuses and hangs up; where both arrive at once, kafka-python reads the second only.
+            return StageUnavailable(
+                f"{where}; if that lasts, check kafka_user, kafka_password, kafka_sasl and kafka_security"
             )
-        return {}
-    if not user or not password:
-        raise InputRefused(f"kafka_security {settings.kafka_security} needs kafka_user and kafka_password")
-    return {
-        "sasl_mechanism": settings.kafka_sasl,
-        "sasl_plain_username": user,
-        "sasl_plain_password": password.get_secret_value(),
-    }
+        return StageUnavailable(where)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Raise why no connection came about: kafka-python logs it, tries on, and ends with a bare timeout."""
+    from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError
+
+    told: list[KafkaError] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            given = [each for each in record.args or () if isinstance(each, KafkaError)]
+            told.extend(each for each in given if not isinstance(each, KafkaTimeoutError))
+
+    logger = logging.getLogger("kafka")
+    if not logger.handlers:
+        # Without one, Python writes its warnings to standard error; what matters of them we raise.
+        logger.addHandler(logging.NullHandler())
+    listener = Listener(logging.WARNING)
+    logger.addHandler(listener)
+    try:
+        yield
+    except KafkaTimeoutError as error:
+        final = [each for each in told if not isinstance(each, RetriableError)]
+        raise next(iter([*final, *reversed(told)]), error) from error
+    finally:
+        logger.removeHandler(listener)

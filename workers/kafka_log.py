@@ -1,7 +1,6 @@
 """One Kafka topic as a log of frames: ranges are read by position, and every offset is accounted for."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,29 +10,17 @@ import structlog
 
 from pipelines.errors import InputRefused, StageUnavailable
 from workers.claim_check import ClaimCheck
-from workers.frame_log import LogIdentity, RangeRead, Record, absences
+from workers.frame_log import LogIdentity, RangeRead, absences
 from workers.kafka_clients import KafkaClients
-from workers.kafka_readers import Reader, ReaderPool, Undecodable
-from workers.kafka_records import Lines, any_line, record_of, undecodable_record
+from workers.kafka_ranges import Found, KafkaRanges, OutOfRange
+from workers.kafka_readers import ReaderPool
+from workers.kafka_records import Lines, any_line
 from workers.kafka_topic import KafkaTopic
 from workers.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 _ENDS_ASKED = 3  # brokers have answered with the start for the end (KAFKA-7703): a smaller end is asked again
-
-
-class _OutOfRange(Exception):
-    """The log does not hold the reader's position, or will not come to the end of the range."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Found:
-    """What a read has come by so far; kept when the reader fails on the way."""
-
-    position: int
-    records: list[Record] = field(default_factory=list)
-    size: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -47,10 +34,7 @@ class KafkaLog:
 
     topic: KafkaTopic
     identity: LogIdentity
-    pool: ReaderPool
-    lines: Lines = any_line
-    claims: ClaimCheck = field(default_factory=ClaimCheck)
-    patience: timedelta = timedelta(seconds=10)  # for a read that does not move
+    ranges: KafkaRanges
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _partitions: tuple[int, ...] = ()
     _ends: dict[int, int] = field(default_factory=dict)
@@ -92,104 +76,34 @@ class KafkaLog:
             return self.topic.end(partition) if first_kept is None else first_kept
 
     def read(self, partition: int, first: int, end: int, *, most_bytes: int) -> RangeRead:
-        found = _Found(position=first)
+        found = Found(position=first)
         with _running():
             try:
                 with self.topic.clients.errors(f"reading {self.topic.name}[{partition}]"):
-                    self._read(partition, found, end, most_bytes)
-            except _OutOfRange:
+                    self.ranges.collect(partition, found, end, most_bytes)
+            except OutOfRange:
                 return self._without(partition, first, end, found)
             return self._accounted(partition, first, found)
 
     def close(self) -> None:
         """Let go of all connections; the log can be used again, and then opens them anew."""
-        self.pool.close()
+        self.ranges.pool.close()
         self.topic.close()
 
-    def _read(self, partition: int, found: _Found, end: int, most_bytes: int) -> None:
-        """Fill ``found`` with all that is due.
-
-        Raises:
-            _OutOfRange: The rest of the range, or its beginning, is not in the log.
-        """
-        for attempt in (1, 2):
-            try:
-                with self._reader(partition, found.position) as reader:
-                    self._collect(reader, found, end, most_bytes)
-            except Undecodable as error:
-                if found.records:
-                    return
-                if attempt == 1:
-                    continue  # damaged on its way to us, perhaps: fetch it once more
-                _log.error("record cannot be decoded", topic=self.topic.name, error=str(error))
-                found.records.append(
-                    undecodable_record(self.topic.name, partition, found.position, str(error))
-                )
-                found.position += 1
-            return
-
-    @contextmanager
-    def _reader(self, partition: int, first: int) -> Iterator[Reader]:
-        from kafka import TopicPartition
-        from kafka.errors import LogTruncationError, OffsetOutOfRangeError
-
-        try:
-            with self.pool.at(TopicPartition(self.topic.name, partition), first) as reader:
-                yield reader
-        except (OffsetOutOfRangeError, LogTruncationError) as error:
-            raise _OutOfRange from error
-
-    def _collect(self, reader: Reader, found: _Found, end: int, most_bytes: int) -> None:
-        moved_at = asked_at = time.monotonic()
-        while True:
-            message = reader.peek(end)
-            if message is None:
-                frontier = min(reader.frontier, end)
-                if frontier > found.position:
-                    found.position, moved_at = frontier, time.monotonic()
-                if frontier == end:
-                    return
-                if time.monotonic() - max(moved_at, asked_at) > self.patience.total_seconds() / 4:
-                    self._ask_why(reader.place.partition, found, end, still_for_s=time.monotonic() - moved_at)
-                    asked_at = time.monotonic()
-                reader.fetch(end - frontier)
-                continue
-            record = record_of(message, lines=self.lines, fetch=self.claims.fetch)
-            size = len(record.payload or b"")
-            if found.records and found.size + size > most_bytes:
-                found.position = message.offset
-                return
-            reader.skip()
-            found.records.append(record)
-            found.size += size
-            found.position, moved_at = message.offset + 1, time.monotonic()
-
-    def _ask_why(self, partition: int, found: _Found, end: int, *, still_for_s: float) -> None:
-        """Nothing came for a while: raise where that can be explained, and when patience ends."""
-        if not self._is_same_topic():
-            raise _OutOfRange
-        if still_for_s < self.patience.total_seconds():
-            return
-        # Only now, because a new leader may be behind for a moment.
-        if self.topic.end(partition) < end:
-            raise _OutOfRange
-        place = f"{self.topic.name}[{partition}]@{found.position}"
-        raise StageUnavailable(f"{place}: nothing came for {still_for_s:.0f} s")
-
-    def _accounted(self, partition: int, first: int, found: _Found) -> RangeRead:
+    def _accounted(self, partition: int, first: int, found: Found) -> RangeRead:
         """With its holes. The log's start is read after the last poll, and its identity after that."""
         present = [record.offset for record in found.records]
         has_holes = len(present) < found.position - first
         log_start = self.topic.start(partition) if has_holes else first
-        if not self._is_same_topic():
+        if not self.ranges.is_same_topic():
             return _all_lost(first, found.position)
         missing = absences(first=first, position=found.position, log_start=log_start, present=present)
         return RangeRead(first=first, position=found.position, records=tuple(found.records), absences=missing)
 
-    def _without(self, partition: int, first: int, end: int, found: _Found) -> RangeRead:
+    def _without(self, partition: int, first: int, end: int, found: Found) -> RangeRead:
         """What was found, and behind it LOST: up to the log's start, or all beyond its end."""
         start, log_end = self.topic.start(partition), self.topic.end(partition)
-        if not self._is_same_topic():
+        if not self.ranges.is_same_topic():
             return _all_lost(first, end)
         reached, place = found.position, f"{self.topic.name}[{partition}]"
         if start > reached:
@@ -208,9 +122,6 @@ class KafkaLog:
         )
         return RangeRead(first=first, position=position, records=tuple(found.records), absences=missing)
 
-    def _is_same_topic(self) -> bool:
-        return self.topic.uuid() == self.identity.id
-
 
 def open_kafka_log(
     settings: Settings,
@@ -228,13 +139,15 @@ def open_kafka_log(
     """
     clients = KafkaClients(settings=settings)
     asked = KafkaTopic(clients=clients, name=topic)
-    return KafkaLog(
+    identity = LogIdentity(id=uuid or asked.uuid(), epoch=epoch)
+    ranges = KafkaRanges(
         topic=asked,
-        identity=LogIdentity(id=uuid or asked.uuid(), epoch=epoch),
+        uuid=identity.id,
         pool=ReaderPool(make=clients.consumer),
         lines=lines,
         claims=ClaimCheck.of(settings.dataref_prefixes),
     )
+    return KafkaLog(topic=asked, identity=identity, ranges=ranges)
 
 
 @contextmanager
