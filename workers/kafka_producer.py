@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import InputRefused
-from workers.kafka_clients import REQUEST_MS, KafkaClients
+from workers.kafka_clients import KafkaClients
+from workers.kafka_options import REQUEST_MS
 from workers.producer import Ack, Headers
 from workers.settings import Settings
 
