@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,6 @@ from workers.wiring import (
 )
 
 if TYPE_CHECKING:
-    from workers.expert import Models
     from workers.health_checks import Check
 
 _log = structlog.get_logger(__name__)
@@ -98,9 +97,11 @@ def run_planner(settings: Settings) -> None:
             Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.names())),
         ]
         ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
-        with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
+        with (
+            closing(logs),
+            serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set),
+        ):
             run_chores(chores, stopping)
-        logs.close()
 
 
 def run_worker(settings: Settings, queue: BatchKind) -> None:
@@ -120,20 +121,25 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         )
         desk = works(stores, models, worker, log=logs.log)[queue.value]
         app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
+        is_warm = threading.Event()
         celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
         ready: dict[str, Check] = {
             "database": lambda: _database_answers(stores),
             "broker": lambda: _broker_answers(celery_worker),
-            "models": _Warmth(models, queue),
+            "models": lambda: _is_set(is_warm, "the weights are loaded"),
         }
         live = {"device": lambda: _is_not_hanging(watchdog)}
-        with serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set), celery_worker:
+        with ExitStack() as stack:
+            stack.callback(logs.close)
+            stack.enter_context(serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set))
+            models.warm_up(is_reasoning=queue is BatchKind.REASON)
+            is_warm.set()
+            stack.enter_context(celery_worker)
             while not stopping.wait(_LOOKS_EVERY_S):
                 if worker.faults.fatal is not None:
                     raise worker.faults.fatal
                 if not celery_worker.is_alive:
                     raise RuntimeError("the Celery worker's thread has ended")
-        logs.close()
 
 
 def run_publisher(settings: Settings) -> None:
@@ -183,17 +189,6 @@ def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry,
             _log.info("stopped", role=role)
 
 
-class _Warmth:
-    """A check that loads the weights once, so that the first frame does not wait for them."""
-
-    def __init__(self, models: Models, queue: BatchKind) -> None:
-        self._models, self._queue = models, queue
-
-    def __call__(self) -> str:
-        self._models.warm_up(is_reasoning=self._queue is BatchKind.REASON)
-        return "weights are loaded"
-
-
 def _answers(chore: Chore) -> Check:
     def check() -> str:
         if chore.last_error is not None:
@@ -209,6 +204,12 @@ def _database_answers(stores: Stores) -> str:
     with reading(stores.engine) as connection:
         backlog(connection)
     return "answers"
+
+
+def _is_set(event: threading.Event, words: str) -> str:
+    if not event.is_set():
+        raise StageUnavailable("not yet")
+    return words
 
 
 def _broker_answers(worker: CeleryWorker) -> str:

@@ -21,6 +21,7 @@ from workers.plan_room import PlanBounds
 from workers.planner import Planner
 from workers.reading_ahead import ReadingAhead
 from workers.reason_range import ReasonDesk
+from workers.reason_room import ReasonRoom
 from workers.settings import Settings
 from workers.sweeper import Sweeper
 from workers.watch import Watch
@@ -166,6 +167,9 @@ def works(
         models=models,
         pictures=stores.pictures,
         attempt_limit=stores.settings.attempt_limit,
+        has_reason_room=ReasonRoom(
+            engine=stores.engine, most=stores.settings.most_waiting_rationales
+        ).is_open,
     )
     reasoning = ReasonDesk(
         claimant=worker,

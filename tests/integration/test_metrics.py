@@ -4,6 +4,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from pipelines.errors import RejectReason, StageUnavailable
 from pipelines.frame import Envelope, Frame
 from storage.batches import BatchKind, claim_next
 from storage.database import reading, transaction
+from storage.verdicts import VerdictRow
 from tests.contract.stream import run_out_of_lease
 from tests.exposition import fresh_metrics, promtool, samples
 from tests.fake_models import FakeModels
@@ -241,9 +243,9 @@ def test_an_event_that_comes_twice_is_counted_as_a_duplicate(
     write_plate(folder / "two.png", noise=1)
     enter(stores, folder)
 
-    def one_event(*given: object) -> object:
+    def one_event(*given: Any, **named: Any) -> VerdictRow:
         # A folder log's own events differ.
-        return replace(verdict_row(*given), event_source="camera", event_id="1")  # type: ignore[arg-type]
+        return replace(verdict_row(*given, **named), event_source="camera", event_id="1")
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(inspect_range, "verdict_row", one_event)
