@@ -13,7 +13,7 @@ FEWEST_NORMALS = 8  # with fewer nobody can say how much a layout varies
 TRIED = 12
 LEAST_FITTING = 0.9  # of those tried
 LEAST_COVERED = 0.95  # of each, by the others
-# So that another frame laid over it explains all but 6 % of a frame's variance. Simulated boards have 0.98 and
+# So that another frame laid over it explains all but 6 % of a frame's variance. Simulated boards have 0.98,
 # film 0.99; tiles in a grid of joints, each with a glaze of its own, 0.95 (docs/experiments.md).
 LEAST_CORRELATION = 0.97
 

@@ -29,7 +29,7 @@ def grain(seed: int, height: int = 96, width: int = 128) -> Picture:
 
 
 def in_rgb(picture: Picture) -> Picture:
-    return Picture(pixels=np.repeat(picture.pixels[:, :, None], 3, 2))
+    return Picture(pixels=np.repeat(picture.pixels[:, :, None], 3, 2).astype(np.uint8))
 
 
 def with_defect(picture: Picture) -> Picture:
