@@ -77,7 +77,7 @@ class Doorbell:
                 for _ in range(wanted):
                     ring(self.app, queue, connection=connection, retry=False)
         except self._outages as error:
-            raise StageUnavailable(f"Celery broker: {error or type(error).__name__}") from error
+            raise StageUnavailable(f"Celery broker: {str(error) or type(error).__name__}") from error
         return max(0, wanted)
 
     @property
