@@ -22,7 +22,7 @@ from rich.table import Table
 from pipelines.echo.decision_maker import amended_outcome
 from pipelines.frame import Envelope, Frame, Picture
 from pipelines.inspection import Inspection, Inspector, shown_to_reasoner
-from pipelines.learn.fit import FittedProduct, fit_product
+from pipelines.learn.fit import FittedProduct, bare_recipe, fit_product
 from pipelines.learn.simulator import (
     EVALUATION_SEED,
     SimulatedFrame,
@@ -33,8 +33,7 @@ from pipelines.learn.simulator import (
 from pipelines.localize.encoder import Encoder, load_encoder
 from pipelines.profiles import TINY
 from pipelines.reasoning import Answer, Case
-from pipelines.recipe import AmendPolicy, LocalizerPart, Recipe
-from pipelines.regions import ViewRule
+from pipelines.recipe import AmendPolicy
 from pipelines.triad.reasoner import TriadReasoner, load_triad
 from pipelines.verdict import Outcome
 
@@ -82,7 +81,7 @@ def compare(line: SimulatedLine, *, encoder: Encoder, reasoner: TriadReasoner, f
         Picture(pixels=line.frame(seed).pixels) for seed in range(EVALUATION_SEED, EVALUATION_SEED + NORMALS)
     ]
     fitted = fit_product(normals, encoder=encoder, features=reasoner.features, false_reject_rate=RATE)
-    inspector = Inspector(recipe=recipe_of(line.product, fitted), localizer=fitted.memory)
+    inspector = Inspector(recipe=bare_recipe(line.product, fitted), localizer=fitted.memory)
     truths = list(mixed_run(line, first_seed=EVALUATION_SEED + 1_000, frames=frames, defect_share=0.5))
     started = time.perf_counter()
     inspections = [inspector.inspect([as_frame(truth)])[0] for truth in truths]
@@ -100,18 +99,6 @@ def compare(line: SimulatedLine, *, encoder: Encoder, reasoner: TriadReasoner, f
         final = [final_outcome(i, a) for i, a in zip(inspections, answers, strict=True)]
         rows.append(score(line, system, truths, final, answers, milliseconds=localized + reasoned))
     return rows
-
-
-def recipe_of(product: str, fitted: FittedProduct) -> Recipe:
-    return Recipe(
-        product=product,
-        profile=TINY.name,
-        localizer=LocalizerPart(name="stem-memory", digest=fitted.memory.digest, memory_uri="memory:none"),
-        calibration=fitted.calibration,
-        decision=fitted.decision,
-        regions=fitted.regions,
-        views=ViewRule(view_px=TINY.view_px),
-    )
 
 
 def as_frame(truth: SimulatedFrame) -> Frame:

@@ -10,6 +10,10 @@ from pydantic import TypeAdapter
 from pipelines.localize.calibration import Calibration
 from pipelines.regions import RegionRule, ViewRule
 
+# By the encoder's features, by the LMM stem's, or by registered normal frames.
+PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE = "patch-memory", "stem-memory", "reference-difference"
+EXPERTS = (PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE)
+
 
 class AmendPolicy(StrEnum):
     """When the reasoner may change a stored verdict. Its words never do: its A/B answer may."""
@@ -22,7 +26,7 @@ class AmendPolicy(StrEnum):
 class LocalizerPart:
     """Which expert, and the digests that decide its scores."""
 
-    name: str  # "patch-memory"
+    name: str  # one of EXPERTS
     digest: str  # of weights, memory and settings together
     memory_uri: str = field(metadata={"is_place": True})  # where the fitted memory is kept: not hashed
 

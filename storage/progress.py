@@ -75,6 +75,12 @@ def backlog(connection: Connection, *, run_id: int | None = None) -> dict[BatchK
     return counts
 
 
+def waiting_rationales(connection: Connection, *, at_most: int) -> int:
+    """How many batches of frames wait for a rationale, counted up to ``at_most``."""
+    waiting = select(batch.c.id).where(batch.c.kind == BatchKind.REASON, IS_LIVE).limit(at_most).subquery()
+    return int(connection.execute(select(func.count()).select_from(waiting)).scalar_one())
+
+
 def open_ranges(connection: Connection, *, run_id: int) -> dict[tuple[int, int], OpenRanges]:
     """What a run has planned and not finished, by log and partition; those with nothing open are left out."""
     place = (batch.c.log_id, batch.c.partition)

@@ -3,7 +3,7 @@
 import pytest
 
 _OF_KAFKA_PYTHON = (
-    "ignore:(read|open)_text is deprecated:DeprecationWarning",  # how it reads its schemas, to Python 3.12
+    "ignore:(read|open)_text is deprecated:DeprecationWarning",  # how it reads its schemas
     "ignore:unclosed <socket:ResourceWarning",  # a refused connection's is left to the garbage collector
 )
 

@@ -1,6 +1,6 @@
 """Facts become numbers: the watcher behind /metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -48,6 +48,11 @@ class Counting(Watch):
         self._tell_skew(done.verdicts)
         metrics.duplicates.inc(done.repeats)
         metrics.lost_frames.labels(metrics.topic(claim.log_id)).inc(done.lost)
+
+    @override
+    def lost_unplanned(self, lost: Mapping[int, int]) -> None:
+        for log_id, frames in lost.items():
+            self.metrics.lost_frames.labels(self.metrics.topic(log_id)).inc(frames)
 
     @override
     def inspection_given_up(self, claim: Claim, done: Inspected) -> None:

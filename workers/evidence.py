@@ -29,15 +29,23 @@ def wants_rationale(inspection: Inspection, expert: Expert) -> bool:
 
 
 def verdict_row(
-    record: Record, inspection: Inspection, expert: Expert, pictures: PictureStore, received_at: datetime
+    record: Record,
+    inspection: Inspection,
+    expert: Expert,
+    pictures: PictureStore,
+    *,
+    received_at: datetime,
+    asks: bool,
+    note: str | None,
 ) -> VerdictRow:
     """Put the evidence into the picture store and say in a row where it is.
+
+    ``asks`` says that the frame will get a rationale; ``note`` is for when the verdict has none of its own.
 
     Safe to repeat: the store names pictures by content. The bytes of a passed frame are not kept unless it
     gets a rationale: passes are nearly all frames of a line, and a thumbnail with its map shows them.
     """
     frame, verdict, envelope = inspection.frame, inspection.verdict, inspection.frame.envelope
-    asks = wants_rationale(inspection, expert)
     is_kept = asks or verdict.outcome is not Outcome.PASS
     return VerdictRow(
         offset=record.offset,
@@ -58,7 +66,7 @@ def verdict_row(
         p_value=verdict.p_value,
         regions=verdict.regions,
         recipe=verdict.recipe,
-        note=verdict.note,
+        note=verdict.note or note,
         heat_map_uri=_keep_heat(inspection, expert.recipe, pictures) if is_kept else None,
         thumbnail_uri=pictures.put(webp(thumbnail(frame.picture)), "webp"),
         picture_uri=keep_payload(record, pictures) if is_kept else None,

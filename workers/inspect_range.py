@@ -10,6 +10,7 @@ import structlog
 from pipelines.decoding import payload_sha256
 from pipelines.errors import FrameRejected, InputRefused, RejectReason
 from pipelines.frame import Envelope
+from pipelines.inspection import Inspection
 from pipelines.recipe import Recipe
 from storage import partition_stats
 from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
@@ -24,7 +25,7 @@ from workers.admission import Admitted
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
-from workers.expert import Models
+from workers.expert import Expert, Models
 from workers.frame_log import Absence, FrameLog, Record
 from workers.log_lines import bound_trace
 from workers.messages import Message, dead_letter_message, lost_message, tell, verdict_message
@@ -50,6 +51,7 @@ class InspectDesk:
     models: Models
     pictures: PictureStore
     attempt_limit: int
+    has_reason_room: Callable[[], bool] = lambda: True
     call_size: CallSize = field(default_factory=CallSize)
     duration: RangeDuration = field(default_factory=RangeDuration)
 
@@ -63,7 +65,11 @@ class InspectDesk:
             replay = get_replay(connection, claim.run_id)
             now = database_now(connection)
         hashes = {product: recipe.hash for product, recipe in recipes.items()}
-        ends = Ends(is_last_attempt=claim.attempts >= self.attempt_limit, received_at=now)
+        ends = Ends(
+            is_last_attempt=claim.attempts >= self.attempt_limit,
+            received_at=now,
+            has_reason_room=self.has_reason_room(),
+        )
         log = self.log(claim.log_id)
         if replay is not None:
             log = ReplayedLog(log=log, replay=replay, lines=self.reading_ahead.lines)
@@ -115,13 +121,8 @@ class InspectDesk:
             with self.claimant.watch.stage(Stage.LOCALIZE):
                 inspections = expert.inspect([admitted.frame for admitted in some])
             with self.claimant.watch.stage(Stage.EVIDENCE):
-                return [
-                    (
-                        verdict_row(admitted.record, inspection, expert, self.pictures, ends.received_at),
-                        wants_rationale(inspection, expert),
-                    )
-                    for admitted, inspection in zip(some, inspections, strict=True)
-                ]
+                pairs = zip(some, inspections, strict=True)
+                return [self._kept(admitted, inspection, expert, ends) for admitted, inspection in pairs]
 
         for admitted, end in zip(group, bisected(group, inspect), strict=True):
             if isinstance(end, Exception):
@@ -131,6 +132,23 @@ class InspectDesk:
             ends.verdicts.append(row)
             if asks:
                 ends.asking.append(row.offset)
+
+    def _kept(
+        self, admitted: Admitted, inspection: Inspection, expert: Expert, ends: "Ends"
+    ) -> tuple[VerdictRow, bool]:
+        """The verdict's row, its evidence kept; and whether the frame goes on to the reasoner."""
+        is_wanted = wants_rationale(inspection, expert)
+        asks = is_wanted and ends.has_reason_room
+        row = verdict_row(
+            admitted.record,
+            inspection,
+            expert,
+            self.pictures,
+            received_at=ends.received_at,
+            asks=asks,
+            note="no rationale: too many frames wait for one" if is_wanted and not asks else None,
+        )
+        return row, asks
 
     def _give_up(self, record: Record, error: Exception, ends: "Ends") -> None:
         """A dead letter for what can never be inspected, or what has failed for the last time."""
@@ -182,6 +200,7 @@ class Ends:
 
     is_last_attempt: bool
     received_at: datetime  # when this worker turned to the range
+    has_reason_room: bool
     verdicts: list[VerdictRow] = field(default_factory=list)
     dead_letters: list[tuple[DeadLetterRow, Envelope | None]] = field(default_factory=list)
     absences: tuple[Absence, ...] = ()

@@ -12,6 +12,8 @@ from workers.settings import Settings
 
 MEGABYTE = 1024 * 1024
 
+# What was fetched ahead is thrown away when a reader turns elsewhere. Larger records come all the same.
+_FETCH_BYTES = 4 * MEGABYTE
 _LONGEST_FETCH_WAIT_MS = 50  # a consumer turned to another range first waits for its last fetch to end
 
 
@@ -48,7 +50,7 @@ class KafkaClients:
             isolation_level="read_committed",
             allow_auto_create_topics=False,
             fetch_max_bytes=most_bytes,
-            max_partition_fetch_bytes=most_bytes,
+            max_partition_fetch_bytes=min(most_bytes, _FETCH_BYTES),
             fetch_max_wait_ms=_LONGEST_FETCH_WAIT_MS,
             metrics_enabled=False,
         )
@@ -132,8 +134,10 @@ class KafkaClients:
             if isinstance(error, kinds):
                 return InputRefused(f"{where}; {remedy}")
         if isinstance(error, kafka.KafkaConnectionError) and self.settings.kafka_security != "PLAINTEXT":
-            # Some brokers hang up on what they will not speak, without a word.
-            return StageUnavailable(f"{where}; if that lasts, check kafka_security and kafka_sasl")
+            # A broker refuses and hangs up; where both arrive at once, kafka-python reads the second only.
+            return StageUnavailable(
+                f"{where}; if that lasts, check kafka_user, kafka_password, kafka_sasl and kafka_security"
+            )
         return StageUnavailable(where)
 
 

@@ -36,6 +36,7 @@ class KafkaLogs:
     engine: Engine
     settings: Settings
     line: Callable[[str], Line]
+    on_open: Callable[[int, str], None] = lambda log_id, topic: None
     _open: dict[str, tuple[Log, KafkaLog]] = field(default_factory=dict)  # by topic
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -109,6 +110,7 @@ class KafkaLogs:
                 _log.error("topic was made again, its old frames are lost", topic=topic, log=log.id)
             opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
             self._open[topic] = log, opened
+            self.on_open(log.id, topic)
             return self._open[topic]
 
     def _close(self, topic: str) -> None:

@@ -69,7 +69,7 @@ class Reader:
         before = self.frontier
         try:
             found = self.consumer.poll(timeout_ms=_POLL_MS, max_records=most_records)
-        except (CorruptRecordError, ValueError) as error:
+        except CorruptRecordError as error:
             raise Undecodable(f"offset {before}: {error}") from error
         records = found.get(self.place, ())
         if records and records[0].offset < before:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InputRefused
 from pipelines.inspection import Inspector
 from pipelines.profiles import TINY, profile
+from pipelines.recipe import STEM_MEMORY
 from storage.database import reading
-from workers.products import STEM_MEMORY, ReferenceExtractor, load_memory, load_references_of
+from workers.products import ReferenceExtractor, load_memory, load_references_of
 from workers.watch import Watch
 
 if TYPE_CHECKING:
@@ -100,7 +102,8 @@ class LoadedModels:
         return self.triad
 
     def _load(self, recipe: Recipe) -> LoadedExpert:
-        localizer = load_memory(recipe, memories=self.memories, features=self._features(recipe))
+        features = partial(self._features, recipe)
+        localizer = load_memory(recipe, memories=self.memories, features=features)
         with reading(self.engine) as connection:
             references = load_references_of(recipe, connection=connection, encoder=self.encoder)
         return LoadedExpert(

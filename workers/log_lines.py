@@ -98,6 +98,9 @@ def _log_through(handler: _StandardError, level: int) -> None:
         root.removeHandler(before)
     root.addHandler(handler)
     root.setLevel(level)
+    # What a client library says of an outage we say ourselves, once, where it can be acted on.
+    for chatty in ("kafka", "kombu", "alembic", "faiss"):
+        logging.getLogger(chatty).setLevel(level if level <= logging.DEBUG else logging.CRITICAL)
 
 
 class _Named:

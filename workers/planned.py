@@ -37,6 +37,7 @@ class Planned:
     frames: int
     ranges: int
     lost_by_log: Mapping[int, int]
+    open_bytes: float  # of ranges that were planned before and are not done, estimated
     stopped_by: Stop | None
     partitions: tuple[PartitionPlan, ...]
     troubles: Mapping[int, Trouble]  # by log id; such a log is not among the partitions

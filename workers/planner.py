@@ -120,6 +120,7 @@ class Planner:
             frames=tick.frames,
             ranges=sum(tick.new_ranges.values()),
             lost_by_log=tick.lost,
+            open_bytes=_open_bytes(tick.ledger),
             stopped_by=stopped_by,
             partitions=tuple(self._partition(place, tick) for place in sorted(tick.next)),
             troubles=tick.troubles,
@@ -184,11 +185,10 @@ class Planner:
         wants = [want for place in tick.next if (want := self._want(place, tick)) is not None]
         if ledger.unpublished > bounds.most_unpublished:
             return Stop.UNPUBLISHED
-        open_bytes = sum(each.frames * ledger.stat(at).bytes_per_offset for at, each in ledger.open.items())
         granted, stopped_by = share(
             wants,
             ranges=bounds.most_planned_batches - sum(each.ranges for each in ledger.open.values()),
-            payload_bytes=bounds.most_planned_bytes - open_bytes,
+            payload_bytes=bounds.most_planned_bytes - _open_bytes(ledger),
         )
         # Short ones first among equals: a partition with one range is not held up behind another's many.
         for want in sorted(wants, key=lambda want: (*order(want)[:2], granted[want.place])):
@@ -274,3 +274,7 @@ class Planner:
 
     def _at(self, place: Place) -> dict[str, int]:
         return {"run_id": self._run_id, "log_id": place[0], "partition": place[1]}
+
+
+def _open_bytes(ledger: _Ledger) -> float:
+    return sum(each.frames * ledger.stat(at).bytes_per_offset for at, each in ledger.open.items())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from storage.database import reading
 from workers.ledger_metrics import LogEnd, observe_ledger
-from workers.metrics import LedgerMetrics, Metrics
+from workers.metrics import LedgerMetrics
 from workers.planned import Planned
 
 if TYPE_CHECKING:
@@ -22,17 +22,15 @@ class PlannerView:
 
     engine: Engine
     registry: CollectorRegistry
-    metrics: Metrics
     _ledger: LedgerMetrics = field(init=False)
     _ends: tuple[LogEnd, ...] = field(default=(), init=False)
+    _planned_bytes: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         self._ledger = LedgerMetrics(self.registry)
 
     def planned(self, planned: Planned, topics: Mapping[int, str]) -> None:
         """``topics`` is by the ledger's log id."""
-        for log_id, topic in topics.items():
-            self.metrics.know_topic(log_id, topic)
         self._ends = tuple(
             LogEnd(
                 log_id=each.log_id,
@@ -41,14 +39,14 @@ class PlannerView:
                 start_offset=each.log_start,
                 end_offset=each.log_end,
                 seconds_to_retention=each.retention_s,
+                oldest_unplanned_s=each.oldest_unplanned_s,
             )
             for each in planned.partitions
             if each.log_id in topics
         )
-        for log_id, lost in planned.lost_by_log.items():
-            self.metrics.lost_frames.labels(self.metrics.topic(log_id)).inc(lost)
+        self._planned_bytes = planned.open_bytes
 
     def observe(self) -> None:
         """Raises ``StageUnavailable`` when the database does not answer."""
         with reading(self.engine) as connection:
-            observe_ledger(connection, self._ledger, self._ends)
+            observe_ledger(connection, self._ledger, self._ends, planned_bytes=self._planned_bytes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,15 +14,15 @@ import structlog
 from pipelines.errors import InputRefused, StageUnavailable
 from storage.batches import backlog
 from storage.database import reading, transaction
-from storage.outbox import forget_published
 from storage.partitions import ensure_partitions
 from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
 from workers.chores import Chore, run_chores
+from workers.kafka_sink import open_kafka_sink
 from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
 from workers.process import process_name
-from workers.publisher import PUBLISHED_ARE_KEPT, Sink, publish_waiting
+from workers.publisher import Publisher
 from workers.replaying import plan_replays
 from workers.settings import Settings
 from workers.stop_signals import stop_event
@@ -32,7 +33,6 @@ from workers.wiring import (
     Stores,
     claimant,
     kafka_logs,
-    kafka_sink,
     live_planner,
     load_models,
     open_stores,
@@ -41,7 +41,6 @@ from workers.wiring import (
 )
 
 if TYPE_CHECKING:
-    from workers.expert import Models
     from workers.health_checks import Check
 
 _log = structlog.get_logger(__name__)
@@ -57,16 +56,18 @@ def run_planner(settings: Settings) -> None:
     """Plan what came in, take back what was left behind, and ring."""
     require_distributed(settings)
     with _process(settings, "planner") as (stores, shown, stopping):
-        logs = kafka_logs(stores)
+        logs = kafka_logs(stores, on_open=shown.metrics.know_topic)
         planner = live_planner(stores, logs)
         sweeping = sweeper(stores, log=logs.log, watch=shown.watch)
         bell = Doorbell(make_app(settings.broker_url.get_secret_value(), {}))
-        view = PlannerView(engine=stores.engine, registry=shown.registry, metrics=shown.metrics)
+        view = PlannerView(engine=stores.engine, registry=shown.registry)
         export = OffsetExport(engine=stores.engine, settings=settings)
 
         def plan() -> None:
             planner.watch_only(logs.live())
-            view.planned(planner.plan_once(), logs.names())
+            planned = planner.plan_once()
+            shown.watch.lost_unplanned(planned.lost_by_log)
+            view.planned(planned, logs.names())
 
         def ring() -> None:
             with reading(stores.engine) as connection:
@@ -96,9 +97,11 @@ def run_planner(settings: Settings) -> None:
             Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.names())),
         ]
         ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
-        with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
+        with (
+            closing(logs),
+            serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set),
+        ):
             run_chores(chores, stopping)
-        logs.close()
 
 
 def run_worker(settings: Settings, queue: BatchKind) -> None:
@@ -109,7 +112,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
     """
     require_distributed(settings)
     with _process(settings, queue.value) as (stores, shown, stopping):
-        logs = kafka_logs(stores)
+        logs = kafka_logs(stores, on_open=shown.metrics.know_topic)
         models = load_models(stores, shown.watch)
         watchdog = Watchdog(limit_s=settings.hard_limit_s, on_hang=lambda: os._exit(EXIT_HUNG))
         name = process_name(queue.value)
@@ -118,42 +121,47 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         )
         desk = works(stores, models, worker, log=logs.log)[queue.value]
         app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
+        is_warm = threading.Event()
         celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
         ready: dict[str, Check] = {
             "database": lambda: _database_answers(stores),
             "broker": lambda: _broker_answers(celery_worker),
-            "models": _Warmth(models, queue),
+            "models": lambda: _is_set(is_warm, "the weights are loaded"),
         }
         live = {"device": lambda: _is_not_hanging(watchdog)}
-        with serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set), celery_worker:
+        with ExitStack() as stack:
+            stack.callback(logs.close)
+            stack.enter_context(serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set))
+            models.warm_up(is_reasoning=queue is BatchKind.REASON)
+            is_warm.set()
+            stack.enter_context(celery_worker)
             while not stopping.wait(_LOOKS_EVERY_S):
                 if worker.faults.fatal is not None:
                     raise worker.faults.fatal
                 if not celery_worker.is_alive:
                     raise RuntimeError("the Celery worker's thread has ended")
-        logs.close()
 
 
 def run_publisher(settings: Settings) -> None:
     """Tell the outside what the outbox holds, in order per line."""
     require_distributed(settings)
     with _process(settings, "publisher") as (stores, shown, stopping):
-        sink: Sink = kafka_sink(stores)
+        publisher = Publisher(
+            engine=stores.engine,
+            sink=open_kafka_sink(settings),
+            poll=timedelta(seconds=settings.poll_s),
+            backoff=timedelta(seconds=settings.backoff_s),
+            watch=shown.watch,
+        )
 
-        def forget() -> None:
-            with transaction(stores.engine) as connection:
-                forget_published(connection, older_than=PUBLISHED_ARE_KEPT)
+        def is_publishing() -> str:
+            if publisher.faults.unavailable is not None:
+                raise publisher.faults.unavailable
+            return "publishing"
 
-        def publish() -> None:
-            publish_waiting(stores.engine, sink, is_stopping=stopping.is_set, watch=shown.watch)
-
-        chores = [
-            Chore(name="publish", every_s=settings.poll_s, do=publish),
-            Chore(name="forget", every_s=_UPKEEP_S, do=forget),
-        ]
-        ready = {"publish": _answers(chores[0])}
+        ready: dict[str, Check] = {"publish": is_publishing}
         with serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set):
-            run_chores(chores, stopping)
+            publisher.run(stopping.is_set)
 
 
 def require_distributed(settings: Settings) -> None:
@@ -171,7 +179,7 @@ def require_distributed(settings: Settings) -> None:
 @contextmanager
 def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
     """What each of them is made of: stores, telemetry, and an event that says when to end."""
-    with telemetry(role) as shown, stop_event() as stopping:
+    with telemetry(settings, role) as shown, stop_event() as stopping:
         stores = open_stores(settings)
         _log.info("started", role=role)
         try:
@@ -179,17 +187,6 @@ def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry,
         finally:
             stores.engine.dispose()
             _log.info("stopped", role=role)
-
-
-class _Warmth:
-    """A check that loads the weights once, so that the first frame does not wait for them."""
-
-    def __init__(self, models: Models, queue: BatchKind) -> None:
-        self._models, self._queue = models, queue
-
-    def __call__(self) -> str:
-        self._models.warm_up(is_reasoning=self._queue is BatchKind.REASON)
-        return "weights are loaded"
 
 
 def _answers(chore: Chore) -> Check:
@@ -207,6 +204,12 @@ def _database_answers(stores: Stores) -> str:
     with reading(stores.engine) as connection:
         backlog(connection)
     return "answers"
+
+
+def _is_set(event: threading.Event, words: str) -> str:
+    if not event.is_set():
+        raise StageUnavailable("not yet")
+    return words
 
 
 def _broker_answers(worker: CeleryWorker) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,14 @@ from pipelines.errors import FrameRejected, InputRefused
 from pipelines.frame import Geometry, Picture
 from pipelines.knowledge import ProductKnowledge, read_knowledge
 from pipelines.profiles import profile
-from pipelines.recipe import AmendPolicy, LocalizerPart, ReasonRule, Recipe, ReferencePart
+from pipelines.recipe import (
+    REFERENCE_DIFFERENCE,
+    AmendPolicy,
+    LocalizerPart,
+    ReasonRule,
+    Recipe,
+    ReferencePart,
+)
 from pipelines.regions import ViewRule
 from pipelines.retrieve.index import ReferenceIndex
 from storage.database import transaction
@@ -31,10 +38,11 @@ if TYPE_CHECKING:
     from pipelines.learn.fit import FittedProduct, Progress
     from pipelines.localize.encoder import Encoder
     from pipelines.localize.features import PatchFeatures
+    from pipelines.localize.localizer import Localizer
     from pipelines.localize.patch_memory import PatchMemory
+    from pipelines.localize.reference_difference import ReferenceDifference
     from pipelines.triad.reasoner import TriadReasoner
 
-PATCH_MEMORY, STEM_MEMORY = "patch-memory", "stem-memory"  # by the encoder's features, or the LMM stem's
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
 
@@ -97,8 +105,7 @@ class ProductShelf:
             false_reject_rate=false_reject_rate,
             progress=progress,
         )
-        localizer = STEM_MEMORY if is_known else PATCH_MEMORY
-        recipe = self._store(product, frames, fitted, known, localizer=localizer)
+        recipe = self._store(product, frames, fitted, known)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
         )
@@ -115,7 +122,7 @@ class ProductShelf:
 
         frames, unreadable = read_normals(paths, progress=progress, most=UNLABELLED_SAMPLE)
         fitted = fit_unlabelled([f.picture for f in frames], encoder=self.encoder, progress=progress)
-        recipe = self._store(product, frames, fitted, None, localizer=PATCH_MEMORY)
+        recipe = self._store(product, frames, fitted, None)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
         )
@@ -126,8 +133,6 @@ class ProductShelf:
         frames: Sequence[NormalFrame],
         fitted: FittedProduct,
         known: ProductKnowledge | None,
-        *,
-        localizer: str,
     ) -> Recipe:
         """Files first, rows after: a crash between them leaves files that nothing names, no half product."""
         memory_uri = self._keep_memory(fitted.memory)
@@ -146,7 +151,9 @@ class ProductShelf:
             recipe = Recipe(
                 product=product,
                 profile=self.profile,
-                localizer=LocalizerPart(name=localizer, digest=fitted.memory.digest, memory_uri=memory_uri),
+                localizer=LocalizerPart(
+                    name=fitted.expert, digest=fitted.memory.digest, memory_uri=memory_uri
+                ),
                 calibration=fitted.calibration,
                 decision=fitted.decision,
                 regions=fitted.regions,
@@ -169,7 +176,7 @@ class ProductShelf:
             amend=AmendPolicy.GREY_ZONE if may_amend else AmendPolicy.NEVER,
         )
 
-    def _keep_memory(self, memory: PatchMemory) -> str:
+    def _keep_memory(self, memory: PatchMemory | ReferenceDifference) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
             memory.save(file)
@@ -227,18 +234,23 @@ def read_normals(
     return frames, tuple(unreadable)
 
 
-def load_memory(recipe: Recipe, *, memories: PictureStore, features: PatchFeatures) -> PatchMemory:
-    """The localizer that a recipe was calibrated on; ``features`` are those its name stands for.
+def load_memory(
+    recipe: Recipe, *, memories: PictureStore, features: Callable[[], PatchFeatures]
+) -> Localizer:
+    """The localizer that a recipe was calibrated on; ``features`` gives those that its name stands for.
 
     Raises:
         InputRefused: Its file is gone: the product has to be added again.
     """
     from pipelines.localize.patch_memory import PatchMemory
+    from pipelines.localize.reference_difference import ReferenceDifference
 
     file = memories.path(recipe.localizer.memory_uri)
     if not file.exists():
         raise InputRefused(f"{file}: the memory of product {recipe.product!r} is gone; add the product again")
-    return PatchMemory.load(file, features)
+    if recipe.localizer.name == REFERENCE_DIFFERENCE:
+        return ReferenceDifference.load(file)
+    return PatchMemory.load(file, features())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

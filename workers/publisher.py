@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-PUBLISHED_ARE_KEPT = timedelta(days=7)  # to be looked up
 _FORGET_EVERY_S = 600.0
 _NAP_S = 0.1  # how long a stop may go unnoticed while there is nothing to do
 
@@ -101,6 +100,7 @@ class Publisher:
     backoff: timedelta = timedelta(seconds=1)
     retention: timedelta = timedelta(days=7)  # published messages are kept this long, to be looked up
     faults: Faults = field(default_factory=Faults)
+    watch: Watch = field(default_factory=Watch)
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
@@ -109,7 +109,7 @@ class Publisher:
         forgotten_at: float | None = None
         while not is_stopping():
             try:
-                published = publish_waiting(self.engine, self.sink, is_stopping=is_stopping)
+                published = publish_waiting(self.engine, self.sink, is_stopping=is_stopping, watch=self.watch)
                 if forgotten_at is None or self.clock() - forgotten_at >= _FORGET_EVERY_S:
                     self._forget()
                     forgotten_at = self.clock()

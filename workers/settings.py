@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         default=2048, ge=1, description="megabytes planned ahead, by what the last ranges of a partition held"
     )
     batch_mb: int = Field(default=64, ge=1, description="megabytes in one offset range, estimated likewise")
+    most_waiting_rationales: int = Field(
+        default=20_000,
+        ge=1,
+        description="batches that may wait for a rationale; beyond, verdicts are given without one",
+    )
     batch_wait_s: float = Field(
         default=0.2, ge=0, description="a range that is not full is planned after this long"
     )

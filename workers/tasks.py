@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from pipelines.errors import StageUnavailable
 
@@ -15,7 +13,6 @@ TASK_NAME = "triadline.work"
 QUEUES = ("inspect", "reason")
 
 _BROKER_S = 5.0
-_OUTAGES = (OperationalError, ConnectionError, TimeoutError, RedisError, AMQPError)
 
 Work = Callable[[], bool]  # claims and does one batch; False when there was nothing to claim
 
@@ -79,9 +76,15 @@ class Doorbell:
                 wanted = times - self._waiting(connection, queue)
                 for _ in range(wanted):
                     ring(self.app, queue, connection=connection, retry=False)
-        except _OUTAGES as error:
-            raise StageUnavailable(f"Celery broker: {error or type(error).__name__}") from error
+        except self._outages as error:
+            raise StageUnavailable(f"Celery broker: {str(error) or type(error).__name__}") from error
         return max(0, wanted)
+
+    @property
+    def _outages(self) -> tuple[type[Exception], ...]:
+        """What the broker's own client raises when it is away; asking makes no connection."""
+        client = self.app.connection_for_write()
+        return OperationalError, *client.connection_errors, *client.channel_errors
 
     def _waiting(self, connection: Any, queue: str) -> int:
         with connection.channel() as channel:

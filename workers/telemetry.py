@@ -32,14 +32,14 @@ class Telemetry:
 
 
 @contextmanager
-def telemetry(process: str) -> Iterator[Telemetry]:
+def telemetry(settings: Settings, process: str) -> Iterator[Telemetry]:
     """Of one process; spans only where OpenTelemetry is there and wanted, and sent at the end."""
     from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    build = this_build(revision=os.environ.get("REVISION", "unknown"))
+    build = this_build(revision=settings.revision)
     metrics = Metrics(registry, build=build)
     spans = open_spans(os.environ, process=process, version=build.version)
     counting = Counting(metrics)

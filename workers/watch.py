@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
@@ -93,6 +93,9 @@ class Watch:
     def leases_expired(self, expired: Expired) -> None:
         """Batches were taken back from workers that died or hung."""
 
+    def lost_unplanned(self, lost: Mapping[int, int]) -> None:
+        """So many offsets, by the ledger's log id, were removed before anybody planned them."""
+
     def inspection_given_up(self, claim: Claim, done: Inspected) -> None:
         """A frame that killed its worker at every attempt is a dead letter now, or turned out to be lost."""
 
@@ -155,6 +158,10 @@ class Watches(Watch):
     @override
     def leases_expired(self, expired: Expired) -> None:
         self._tell(lambda watch: watch.leases_expired(expired))
+
+    @override
+    def lost_unplanned(self, lost: Mapping[int, int]) -> None:
+        self._tell(lambda watch: watch.lost_unplanned(lost))
 
     @override
     def inspection_given_up(self, claim: Claim, done: Inspected) -> None:

@@ -21,6 +21,7 @@ from workers.plan_room import PlanBounds
 from workers.planner import Planner
 from workers.reading_ahead import ReadingAhead
 from workers.reason_range import ReasonDesk
+from workers.reason_room import ReasonRoom
 from workers.settings import Settings
 from workers.sweeper import Sweeper
 from workers.watch import Watch
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from workers.kafka_logs import KafkaLogs
-    from workers.kafka_sink import KafkaSink
     from workers.loaded_models import LoadedModels
     from workers.products import ProductShelf
     from workers.tasks import Work
@@ -139,29 +139,17 @@ def plan_bounds(settings: Settings) -> PlanBounds:
     )
 
 
-def kafka_logs(stores: Stores) -> KafkaLogs:
+def kafka_logs(stores: Stores, *, on_open: Callable[[int, str], None]) -> KafkaLogs:
+    """``on_open`` is told the ledger's id and the topic of each log that is opened."""
     from workers.kafka_logs import KafkaLogs
 
     lines = StoredLines(stores.engine)
-    return KafkaLogs(engine=stores.engine, settings=stores.settings, line=lines.line)
+    return KafkaLogs(engine=stores.engine, settings=stores.settings, line=lines.line, on_open=on_open)
 
 
 def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
     """A planner of what the topics are at each look: give it ``logs.live()`` before."""
     return Planner(stores.engine, {}, plan_bounds(stores.settings), on_cut_back=logs.cut_back)
-
-
-def kafka_sink(stores: Stores) -> KafkaSink:
-    """Where the distributed system publishes."""
-    from workers.kafka_producer import open_producer
-    from workers.kafka_sink import KafkaSink
-
-    settings = stores.settings
-    return KafkaSink(
-        lambda: open_producer(settings),
-        verdicts_topic=settings.verdicts_topic,
-        dead_letters_topic=settings.dead_letters_topic,
-    )
 
 
 def works(
@@ -179,6 +167,9 @@ def works(
         models=models,
         pictures=stores.pictures,
         attempt_limit=stores.settings.attempt_limit,
+        has_reason_room=ReasonRoom(
+            engine=stores.engine, most=stores.settings.most_waiting_rationales
+        ).is_open,
     )
     reasoning = ReasonDesk(
         claimant=worker,

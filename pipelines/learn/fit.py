@@ -9,12 +9,22 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
+from pipelines.learn.layout_check import check_layout
 from pipelines.localize.calibration import Calibration, normals_needed
 from pipelines.localize.encoder import Encoder
 from pipelines.localize.features import PatchFeatures
 from pipelines.localize.patch_memory import PatchMemory
-from pipelines.recipe import Decision
-from pipelines.regions import RegionRule
+from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.profiles import TINY
+from pipelines.recipe import (
+    PATCH_MEMORY,
+    REFERENCE_DIFFERENCE,
+    STEM_MEMORY,
+    Decision,
+    LocalizerPart,
+    Recipe,
+)
+from pipelines.regions import RegionRule, ViewRule
 
 RATES = (0.01, 0.05)  # tried in this order when no false-reject rate is asked for
 UNLABELLED_SAMPLE = 40  # pictures of a folder nobody vouched for
@@ -32,7 +42,8 @@ class FittedProduct:
     ``embeddings`` is (len(references), D) float32, L2-normalised. ``notes`` are sentences for the person.
     """
 
-    memory: PatchMemory
+    expert: str  # one of `EXPERTS`
+    memory: PatchMemory | ReferenceDifference
     calibration: Calibration
     decision: Decision
     regions: RegionRule
@@ -64,12 +75,37 @@ def fit_product(
 ) -> FittedProduct:
     """Learn a product from normal pictures; the same pictures in the same order give the same result.
 
-    ``features`` are what the memory compares; ``encoder`` embeds whole pictures as references.
+    Pictures that show one layout again and again are guarded by a reference difference, others by a patch
+    memory of ``features``; ``encoder`` embeds whole pictures as references. Which it is depends on the
+    pictures learned from, never on those held out, so the calibration stays valid.
 
     Raises:
         InputRefused: No picture at all, or too few for the false-reject rate asked for.
     """
-    return _fit(pictures, split_normals(pictures, rate=false_reject_rate), encoder, features, progress)
+    split = split_normals(pictures, rate=false_reject_rate)
+    learned = [pictures[i] for i in split.memory]
+    progress("learning what is normal", 0, len(learned))
+    layout = check_layout(learned)
+    if layout.memory is not None:
+        return _calibrated(
+            pictures, split, REFERENCE_DIFFERENCE, layout.memory, encoder, (layout.note,), progress
+        )
+    expert = PATCH_MEMORY if features is encoder else STEM_MEMORY
+    memory = PatchMemory.fit(learned, encoder=features)
+    return _calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
+
+
+def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
+    """A recipe that nothing was stored for: no references, knowledge or reasoner. For measurements."""
+    return Recipe(
+        product=product,
+        profile=TINY.name,
+        localizer=LocalizerPart(name=fitted.expert, digest=fitted.memory.digest, memory_uri="memory:none"),
+        calibration=fitted.calibration,
+        decision=fitted.decision,
+        regions=fitted.regions,
+        views=ViewRule(view_px=TINY.view_px),
+    )
 
 
 def fit_unlabelled(
@@ -80,14 +116,21 @@ def fit_unlabelled(
     Raises:
         InputRefused: No picture at all.
     """
-    return _fit(pictures, split_unlabelled(pictures), encoder, encoder, progress)
-
-
-def _fit(
-    pictures: Sequence[Picture], split: Split, encoder: Encoder, features: PatchFeatures, progress: Progress
-) -> FittedProduct:
+    split = split_unlabelled(pictures)
     progress("learning what is normal", 0, len(split.memory))
-    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=features)
+    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=encoder)
+    return _calibrated(pictures, split, PATCH_MEMORY, memory, encoder, (), progress)
+
+
+def _calibrated(
+    pictures: Sequence[Picture],
+    split: Split,
+    expert: str,
+    memory: PatchMemory | ReferenceDifference,
+    encoder: Encoder,
+    notes: tuple[str, ...],
+    progress: Progress,
+) -> FittedProduct:
     scores: list[float] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
@@ -98,13 +141,14 @@ def _fit(
     calibration = Calibration.of(scores)
     references = split.memory[:: max(1, len(split.memory) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
+        expert=expert,
         memory=memory,
         calibration=calibration,
         decision=decision_for(calibration, split),
         regions=region_rule(calibration, split.rate, pixels),
         references=references,
         embeddings=encoder.embedding([pictures[i] for i in references]),
-        notes=_notes(split),
+        notes=(*_notes(split), *notes),
     )
 
 

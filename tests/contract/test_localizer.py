@@ -1,6 +1,6 @@
 """What every Localizer keeps, run over each one we have."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import pytest
@@ -10,15 +10,26 @@ from pipelines.frame import Picture
 from pipelines.localize.encoder import load_encoder
 from pipelines.localize.localizer import Localizer
 from pipelines.localize.patch_memory import PatchMemory
+from pipelines.localize.reference_difference import ReferenceDifference
+from tests.layouts import layout
 
 
-def surface(seed: int, height: int = 96, width: int = 128, *, is_rgb: bool = False) -> Picture:
-    """A normal picture: fine horizontal grain."""
+class Normal(Protocol):
+    """Draws a normal picture of one product; another seed is another frame of it."""
+
+    def __call__(self, seed: int, height: int = 96, width: int = 128) -> Picture: ...
+
+
+def grain(seed: int, height: int = 96, width: int = 128) -> Picture:
+    """Fine horizontal grain."""
     rng = np.random.default_rng(seed)
-    grain = rng.normal(0, 9, (height, width + 8)).cumsum(1)
-    grain = grain[:, 8:] - grain[:, :-8]
-    pixels = np.clip(128 + grain * 0.6, 0, 255).astype(np.uint8)
-    return Picture(pixels=np.repeat(pixels[:, :, None], 3, 2) if is_rgb else pixels)
+    drawn = rng.normal(0, 9, (height, width + 8)).cumsum(1)
+    drawn = drawn[:, 8:] - drawn[:, :-8]
+    return Picture(pixels=np.clip(128 + drawn * 0.6, 0, 255).astype(np.uint8))
+
+
+def in_rgb(picture: Picture) -> Picture:
+    return Picture(pixels=np.repeat(picture.pixels[:, :, None], 3, 2).astype(np.uint8))
 
 
 def with_defect(picture: Picture) -> Picture:
@@ -29,27 +40,44 @@ def with_defect(picture: Picture) -> Picture:
 
 
 def fitted_patch_memory() -> Localizer:
-    return PatchMemory.fit([surface(k) for k in range(4)], encoder=load_encoder(), size=400)
+    return PatchMemory.fit([grain(k) for k in range(4)], encoder=load_encoder(), size=400)
 
 
-@pytest.fixture(scope="module", params=[fitted_patch_memory])
-def localizer(request: pytest.FixtureRequest) -> Localizer:
-    make: Callable[[], Localizer] = request.param
-    return make()
+def fitted_reference_difference() -> Localizer:
+    return ReferenceDifference.fit([layout(k) for k in range(8)])
+
+
+@pytest.fixture(scope="module", params=[(fitted_patch_memory, grain), (fitted_reference_difference, layout)])
+def fitted(request: pytest.FixtureRequest) -> tuple[Localizer, Normal]:
+    make, normal = request.param
+    return make(), normal
+
+
+@pytest.fixture
+def localizer(fitted: tuple[Localizer, Normal]) -> Localizer:
+    return fitted[0]
+
+
+@pytest.fixture
+def surface(fitted: tuple[Localizer, Normal]) -> Normal:
+    """What the localizer was fitted to."""
+    return fitted[1]
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 131), (33, 250), (32, 32)])
-def test_the_map_lies_on_the_frames_own_grid(localizer: Localizer, height: int, width: int) -> None:
+def test_the_map_lies_on_the_frames_own_grid(
+    localizer: Localizer, surface: Normal, height: int, width: int
+) -> None:
     (found,) = localizer.localize([surface(9, height, width)])
     assert found.scores.shape == (height, width)
 
 
-def test_the_same_picture_twice_gives_the_same_bytes(localizer: Localizer) -> None:
+def test_the_same_picture_twice_gives_the_same_bytes(localizer: Localizer, surface: Normal) -> None:
     first, second = (localizer.localize([surface(9)])[0].scores for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
-def test_the_other_pictures_of_a_call_change_nothing(localizer: Localizer) -> None:
+def test_the_other_pictures_of_a_call_change_nothing(localizer: Localizer, surface: Normal) -> None:
     pictures = [surface(9), surface(10, 64, 64), with_defect(surface(11)), surface(12)]
     together = localizer.localize(pictures)
     for picture, found in zip(pictures, together, strict=True):
@@ -61,7 +89,9 @@ def test_no_pictures_give_no_maps(localizer: Localizer) -> None:
     assert localizer.localize([]) == []
 
 
-def test_a_defect_scores_above_every_normal_picture_and_where_it_is(localizer: Localizer) -> None:
+def test_a_defect_scores_above_every_normal_picture_and_where_it_is(
+    localizer: Localizer, surface: Normal
+) -> None:
     normal = max(found.frame_score for found in localizer.localize([surface(k) for k in range(20, 26)]))
     (found,) = localizer.localize([with_defect(surface(27))])
     row, column = np.unravel_index(found.scores.argmax(), found.scores.shape)
@@ -70,30 +100,34 @@ def test_a_defect_scores_above_every_normal_picture_and_where_it_is(localizer: L
     assert 52 <= column < 80
 
 
-def test_grey_and_the_same_grey_as_rgb_give_the_same_map(localizer: Localizer) -> None:
-    grey, rgb = localizer.localize([surface(9), surface(9, is_rgb=True)])
+def test_grey_and_the_same_grey_as_rgb_give_the_same_map(localizer: Localizer, surface: Normal) -> None:
+    grey, rgb = localizer.localize([surface(9), in_rgb(surface(9))])
     np.testing.assert_allclose(grey.scores, rgb.scores, atol=1e-4)
 
 
-def test_eight_and_sixteen_bits_of_one_picture_give_the_same_map(localizer: Localizer) -> None:
+def test_eight_and_sixteen_bits_of_one_picture_give_the_same_map(
+    localizer: Localizer, surface: Normal
+) -> None:
     shallow = surface(9)
     deep = Picture(pixels=shallow.pixels.astype(np.uint16) * 257, bit_depth=16)
     first, second = localizer.localize([shallow, deep])
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-4)
 
 
-def test_a_darker_exposure_of_a_normal_picture_stays_below_a_defect(localizer: Localizer) -> None:
+def test_a_darker_exposure_of_a_normal_picture_stays_below_a_defect(
+    localizer: Localizer, surface: Normal
+) -> None:
     darker = Picture(pixels=(surface(9).pixels * 0.6).astype(np.uint8))
     dark, flawed = localizer.localize([darker, with_defect(surface(9))])
     assert dark.frame_score < flawed.frame_score
 
 
-def test_a_picture_smaller_than_one_patch_is_rejected(localizer: Localizer) -> None:
+def test_a_picture_smaller_than_one_patch_is_rejected(localizer: Localizer, surface: Normal) -> None:
     with pytest.raises(FrameRejected, match="geometry_mismatch"):
         localizer.localize([surface(9), surface(9, 96, 31)])
 
 
-def test_lines_the_camera_did_not_deliver_are_not_scored(localizer: Localizer) -> None:
+def test_lines_the_camera_did_not_deliver_are_not_scored(localizer: Localizer, surface: Normal) -> None:
     pixels = surface(9).pixels.copy()
     pixels[64:] = 0
     (cut,) = localizer.localize([Picture(pixels=pixels, valid_lines=64)])

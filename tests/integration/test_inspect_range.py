@@ -1,7 +1,9 @@
 """A worker at a log of several lines: what lines declare, and what a finished range teaches the planner."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count, groupby
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,10 @@ import pytest
 from pipelines.errors import RejectReason
 from pipelines.frame import Geometry, Line
 from pipelines.lines import DeclaredLine, ProductFrom
+from pipelines.verdict import Outcome
 from storage import partition_stats
 from storage.audit import audit
-from storage.batches import BatchKind, claim_next
+from storage.batches import BatchKind, backlog, claim_next
 from storage.database import reading, transaction
 from storage.dead_letters import list_dead_letters
 from storage.lines import StoredLines, save_line
@@ -23,8 +26,12 @@ from storage.schema import LogKind
 from tests.fake_log import FakeLog
 from tests.fake_models import FakeModels
 from tests.plates import FAILING, add_product, settings_of, verdicts_of, write_plate
+from workers.frame_log import Record
 from workers.inspect_range import InspectDesk
 from workers.planner import Planner
+from workers.range_duration import RangeDuration
+from workers.reading_ahead import ReadingAhead
+from workers.reason_room import ReasonRoom
 from workers.wiring import Stores, claimant, open_stores, plan_bounds
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
@@ -48,21 +55,22 @@ def declare(stores: Stores, line: Line, *products: ProductFrom) -> None:
         save_line(connection, DeclaredLine(line=line, products=products))
 
 
-def inspect_all(stores: Stores, log: FakeLog) -> int:
+def inspect_all(
+    stores: Stores, log: FakeLog, *, duration: RangeDuration | None = None, most: int = 1000
+) -> int:
     """Plan and inspect until nothing is left; the log's id."""
     with transaction(stores.engine) as connection:
         log_id = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid=log.identity.id).id
     Planner(stores.engine, {log_id: log}, plan_bounds(stores.settings)).plan_once()
-    lines = StoredLines(stores.engine)
     desk = InspectDesk(
         claimant=claimant(stores, owner="worker", is_stopping=lambda: False),
         log=lambda _: log,
+        reading_ahead=ReadingAhead(lines=StoredLines(stores.engine), most_bytes=1_000_000),
         models=FakeModels(),
         pictures=stores.pictures,
-        line=lines.line,
-        product_at=lines.product_at,
         attempt_limit=3,
-        most_bytes=1_000_000,
+        has_reason_room=ReasonRoom(engine=stores.engine, most=most, clock=count(step=10).__next__).is_open,
+        duration=duration or RangeDuration(),
     )
     while desk.inspect_next():
         pass
@@ -146,3 +154,57 @@ def test_rationales_of_a_higher_line_go_first(stores: Stores, plate: bytes) -> N
         claim = claim_next(connection, kind=BatchKind.REASON, owner="w", lease=timedelta(minutes=1))
     assert claim is not None
     assert (claim.priority, claim.first_offset) == (7, 8), "the second range knew the line"
+
+
+class GateLog(FakeLog):
+    """Every frame's verdict is wanted within two seconds."""
+
+    def _record(self, partition: int, offset: int, payload: bytes) -> Record:
+        record = super()._record(partition, offset, payload)
+        assert record.envelope is not None
+        due = datetime.now(UTC) + timedelta(seconds=2)
+        return replace(record, envelope=replace(record.envelope, expires_at=due))
+
+
+def ranges_done(stores: Stores) -> list[int]:
+    """How many frames each finished range had, in the order of their offsets."""
+    ids = [each.id.split("-")[0] for each in sorted(verdicts_of(stores), key=lambda each: each.offset)]
+    return [len(list(group)) for _, group in groupby(ids)]
+
+
+def test_a_range_that_would_miss_its_deadlines_is_cut_until_it_does_not(stores: Stores, plate: bytes) -> None:
+    declare(stores, Line(id="line-1", product="plate"))
+    log = GateLog()
+    log.append(*[plate] * 8)
+
+    inspect_all(stores, log, duration=RangeDuration(seconds_per_frame=0.6))
+
+    assert ranges_done(stores) == [2, 2, 2, 2]
+
+
+def test_a_range_in_no_hurry_is_not_cut(stores: Stores, plate: bytes) -> None:
+    declare(stores, Line(id="line-1", product="plate"))
+    log = FakeLog()
+    log.append(*[plate] * 8)
+
+    inspect_all(stores, log, duration=RangeDuration(seconds_per_frame=60.0))
+
+    assert ranges_done(stores) == [8]
+
+
+def test_when_too_many_wait_for_a_rationale_verdicts_go_on_without_and_say_so(
+    stores: Stores, plate: bytes
+) -> None:
+    declare(stores, Line(id="line-1", product="plate"))
+    log = FakeLog()
+    log.append(*[plate] * 40)  # all fail, and would be explained
+
+    inspect_all(stores, log, most=2)
+
+    verdicts = verdicts_of(stores)
+    with reading(stores.engine) as connection:
+        waiting = backlog(connection)[BatchKind.REASON]
+    assert len(verdicts) == 40
+    assert {each.fast_outcome for each in verdicts} == {Outcome.FAIL}
+    assert waiting.planned == 3
+    assert sum(each.note == "no rationale: too many frames wait for one" for each in verdicts) == 16

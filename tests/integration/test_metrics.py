@@ -4,6 +4,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from pipelines.errors import RejectReason, StageUnavailable
 from pipelines.frame import Envelope, Frame
 from storage.batches import BatchKind, claim_next
 from storage.database import reading, transaction
+from storage.verdicts import VerdictRow
 from tests.contract.stream import run_out_of_lease
 from tests.exposition import fresh_metrics, promtool, samples
 from tests.fake_models import FakeModels
@@ -27,10 +29,10 @@ from workers.health import HealthServer
 from workers.ledger_metrics import LogEnd, observe_ledger
 from workers.manifest_scan import scan
 from workers.metrics import LedgerMetrics, Metrics
-from workers.planner import plan_log
-from workers.publisher import publish_to_file
+from workers.planner import Planner
+from workers.publisher import FileSink, publish_waiting
 from workers.watch import Watch
-from workers.wiring import Stores, claimant, open_stores, works
+from workers.wiring import Stores, claimant, open_stores, plan_bounds, works
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus"
 
@@ -52,13 +54,8 @@ def metrics(stores: Stores) -> Metrics:
 
 def enter(stores: Stores, folder: Path, *, frames_per_batch: int = 8) -> None:
     scan(stores.log, [folder], product=lambda _: "plate")
-    plan_log(
-        stores.engine,
-        stores.log,
-        log_id=stores.log.log.id,
-        frames_per_batch=frames_per_batch,
-        most_planned=64,
-    )
+    bounds = replace(plan_bounds(stores.settings), frames_per_batch=frames_per_batch, batch_wait_s=0.0)
+    Planner(stores.engine, {stores.log.log.id: stores.log}, bounds).plan_once()
 
 
 def worker(stores: Stores, watch: Watch) -> Claimant:
@@ -67,7 +64,7 @@ def worker(stores: Stores, watch: Watch) -> Claimant:
 
 def work(stores: Stores, watch: Watch, models: FakeModels | None = None) -> None:
     """All that a worker does until nothing waits."""
-    of_queue = works(stores, models or FakeModels(), worker(stores, watch))
+    of_queue = works(stores, models or FakeModels(), worker(stores, watch), log=lambda _: stores.log)
     while any([of_queue["inspect"](), of_queue["reason"]()]):
         pass
 
@@ -84,7 +81,7 @@ def test_a_workers_figures_are_those_of_the_ledger_and_promtool_has_nothing_agai
     ledger = LedgerMetrics(metrics.registry)
 
     work(stores, counting)
-    publish_to_file(stores.engine, stores.published, counting)
+    publish_waiting(stores.engine, FileSink(stores.published), watch=counting)
     counting.model_loaded("triad", version="tiny", digest="d" * 64)
     with reading(stores.engine) as connection:
         end = LogEnd(
@@ -115,7 +112,7 @@ def test_a_workers_figures_are_those_of_the_ledger_and_promtool_has_nothing_agai
     assert found['triad_lost_frames_total{topic="folder"}'] == 1
     assert total(found, "triad_explanations_total") == 4
     assert found["triad_explanation_duration_seconds_count"] == 4
-    assert found["triad_messages_published_total"] == 17 + 2 + 4
+    assert found["triad_messages_published_total"] == 17 + 2 + 4 + 1  # the last one tells of the lost frame
     assert found["triad_unpublished_messages"] == 0
     assert found["triad_frames_in_flight"] == 0
     assert found['triad_consumer_lag_messages{partition="0",topic="folder"}'] == 0
@@ -139,7 +136,7 @@ def test_what_is_rolled_back_is_not_counted(
 
     with monkeypatch.context() as patched:
         patched.setattr(inspect_range, "finish", be_away)
-        assert works(stores, FakeModels(), worker(stores, counting))["inspect"]()
+        assert works(stores, FakeModels(), worker(stores, counting), log=lambda _: stores.log)["inspect"]()
 
     found = samples(metrics.registry)
     assert total(found, "triad_frames_received_total") == total(found, "triad_verdicts_total") == 0
@@ -162,7 +159,7 @@ def test_a_hand_back_that_did_not_get_through_is_not_counted(
 
     monkeypatch.setattr("workers.claimant.hand_back", be_away)
     models = FakeModels(before_inspect=break_device)
-    works(stores, models, worker(stores, Counting(metrics)))["inspect"]()
+    works(stores, models, worker(stores, Counting(metrics)), log=lambda _: stores.log)["inspect"]()
 
     found = samples(metrics.registry)
     assert found['triad_hand_backs_total{kind="inspect"}'] == 0
@@ -178,7 +175,9 @@ def test_a_claim_that_another_took_over_is_counted_as_lost(
     def lose(frames: Sequence[Frame]) -> None:
         take_all_back(stores, Watch(), everybody=True)
 
-    works(stores, FakeModels(before_inspect=lose), worker(stores, counting))["inspect"]()
+    works(stores, FakeModels(before_inspect=lose), worker(stores, counting), log=lambda _: stores.log)[
+        "inspect"
+    ]()
 
     found = samples(metrics.registry)
     assert found['triad_claims_lost_total{kind="inspect"}'] == 1
@@ -195,7 +194,7 @@ def test_a_hand_back_of_what_another_has_by_now_is_not_counted(
         raise StageUnavailable("no device")
 
     models = FakeModels(before_inspect=lose_and_fail)
-    works(stores, models, worker(stores, Counting(metrics)))["inspect"]()
+    works(stores, models, worker(stores, Counting(metrics)), log=lambda _: stores.log)["inspect"]()
 
     assert samples(metrics.registry)['triad_hand_backs_total{kind="inspect"}'] == 0
 
@@ -244,9 +243,9 @@ def test_an_event_that_comes_twice_is_counted_as_a_duplicate(
     write_plate(folder / "two.png", noise=1)
     enter(stores, folder)
 
-    def one_event(*given: object) -> object:
+    def one_event(*given: Any, **named: Any) -> VerdictRow:
         # A folder log's own events differ.
-        return replace(verdict_row(*given), event_source="camera", event_id="1")  # type: ignore[arg-type]
+        return replace(verdict_row(*given, **named), event_source="camera", event_id="1")
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(inspect_range, "verdict_row", one_event)

@@ -13,6 +13,16 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER, EARLIEST = NOW - timedelta(hours=1), NOW - timedelta(hours=2)
 
 
+class Declared:
+    """Every line makes something else each hour."""
+
+    def line(self, line_id: str) -> Line:
+        return Line(id=line_id)
+
+    def product_at(self, line_id: str, at: datetime) -> str | None:
+        return f"{line_id} at {at:%H}"
+
+
 def product_asked_for(envelope: Envelope, *, of_log: str | None = None) -> str:
     """The product that admission takes; the line makes a product named after the time."""
     record = Record(offset=0, name="0", key=envelope.line, envelope=envelope, payload=b"x", product=of_log)
@@ -20,8 +30,7 @@ def product_asked_for(envelope: Envelope, *, of_log: str | None = None) -> str:
         admit(
             record,
             recipes={},
-            line=lambda line: Line(id=line),
-            product_at=lambda line, at: f"{line} at {at:%H}",
+            lines=Declared(),
             received_at=NOW,
         )
     assert rejected.value.reason is RejectReason.UNKNOWN_PRODUCT

@@ -105,6 +105,14 @@ def test_the_bundled_file_says_what_it_was_trained_on_and_is_small() -> None:
     assert provenance["trained_on"].startswith("formula-made surfaces")
 
 
+@pytest.fixture
+def small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Surfaces are drawn before the first batch: 160 of them and 60 simulated frames take six seconds."""
+    monkeypatch.setattr("pipelines.learn.texture_pairs.POOL", 4)
+    monkeypatch.setattr("pipelines.learn.texture_pairs.TWINS", 2)
+
+
+@pytest.mark.usefixtures("small_pool")
 def test_batches_are_the_same_for_the_same_seed() -> None:
     first, second = (next(texture_pairs(seed=5, pairs=2)) for _ in range(2))
     assert first.flawed.tobytes() == second.flawed.tobytes()
@@ -113,9 +121,9 @@ def test_batches_are_the_same_for_the_same_seed() -> None:
     assert 0 <= first.normal.min() <= first.normal.max() <= 1
 
 
+@pytest.mark.usefixtures("small_pool")
 def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.learn.train_encoder.PAIRS_PER_STEP", 2)
-    monkeypatch.setattr("pipelines.learn.texture_pairs.POOL", 4)
     out, checkpoint = tmp_path / "encoder.safetensors", tmp_path / "run.ckpt"
     for _ in range(2):  # each takes one step: any step outlasts a hundredth of a second
         train_encoder(out=out, minutes=1e-4, checkpoint=checkpoint, seed=0)

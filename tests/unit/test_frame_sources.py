@@ -125,7 +125,7 @@ def test_of_a_line_without_end_only_its_beginning_is_kept(pipe: tuple[int, int])
     reading, writing = pipe
 
     def write() -> None:
-        os.write(writing, b"[" * 300_000 + b"\nnext\n")
+        os.write(writing, b"[" * 300_000 + b"]" * 1000 + b"\nnext\n")
         os.close(writing)
 
     writer = threading.Thread(target=write)

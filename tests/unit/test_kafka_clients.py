@@ -78,9 +78,10 @@ def test_a_consumer_is_told_how_large_a_record_may_be(monkeypatch: pytest.Monkey
     made: dict[str, Any] = {}
     monkeypatch.setattr(kafka, "KafkaConsumer", lambda **options: made.update(options))
 
-    KafkaClients(settings=Settings(kafka_servers="one:9092", record_mb=3)).consumer()
+    KafkaClients(settings=Settings(kafka_servers="one:9092", record_mb=30)).consumer()
 
-    assert made["fetch_max_bytes"] == made["max_partition_fetch_bytes"] == 3 * 1024 * 1024
+    assert made["fetch_max_bytes"] == 30 * 1024 * 1024
+    assert made["max_partition_fetch_bytes"] < made["fetch_max_bytes"]
     assert (made["auto_offset_reset"], made["isolation_level"]) == ("none", "read_committed")
 
 

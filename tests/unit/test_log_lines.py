@@ -114,12 +114,22 @@ def test_lines_of_libraries_look_like_ours(capsys: pytest.CaptureFixture[str]) -
     log_to_stderr("warning", "json", "worker")
 
     with bound_contextvars(batch=3):
-        logging.getLogger("kafka.client").warning("node %s is gone", 2)
-    logging.getLogger("kafka.client").info("chatter")
+        logging.getLogger("celery.worker").warning("node %s is gone", 2)
+    logging.getLogger("celery.worker").info("chatter")
 
     (line,) = lines(capsys)
-    assert (line["event"], line["logger"], line["level"]) == ("node 2 is gone", "kafka.client", "warning")
+    assert (line["event"], line["logger"], line["level"]) == ("node 2 is gone", "celery.worker", "warning")
     assert (line["process"], line["batch"]) == ("worker", 3)
+
+
+def test_what_kafkas_client_says_is_said_only_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("info", "json")
+    logging.getLogger("kafka.net").error("bootstrap failed")
+    log_to_stderr("debug", "json")
+    logging.getLogger("kafka.net").error("bootstrap failed again")
+
+    (line,) = lines(capsys)
+    assert line["event"] == "bootstrap failed again"
 
 
 def test_an_exception_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,6 +45,7 @@ CLAIM = Claim(
     offsets=(),
     fence=1,
     attempts=1,
+    priority=0,
     planned_at=NOON,
     recipe_set_id=1,
     verdict_batch_id=7,

@@ -1,11 +1,19 @@
 """``triad planner``, ``worker`` and ``publisher``: the processes of the distributed system."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from storage.schema import BatchKind
 from workers.commands.context import loaded_settings
+
+
+class Queue(StrEnum):
+    """`BatchKind`, whose own module brings the database's libraries: `--help` does not wait for them."""
+
+    INSPECT = "inspect"
+    REASON = "reason"
+
 
 Port = Annotated[int | None, typer.Option(min=0, max=65_535, help="Serve health and metrics here.")]
 
@@ -24,7 +32,7 @@ def planner(context: typer.Context, http_port: Port = None) -> None:
 
 def worker(
     context: typer.Context,
-    queue: Annotated[BatchKind, typer.Option(help="What it does: fast verdicts, or rationales.")],
+    queue: Annotated[Queue, typer.Option(help="What it does: fast verdicts, or rationales.")],
     http_port: Port = None,
 ) -> None:
     """Inspect frames, or explain verdicts, as long as there are any; one process per device.
@@ -34,9 +42,10 @@ def worker(
 
     Example: triad worker --queue inspect
     """
+    from storage.schema import BatchKind
     from workers.processes import run_worker
 
-    run_worker(loaded_settings(context, http_port=http_port).settings, queue)
+    run_worker(loaded_settings(context, http_port=http_port).settings, BatchKind(queue))
 
 
 def publisher(context: typer.Context, http_port: Port = None) -> None:
