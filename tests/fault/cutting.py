@@ -13,13 +13,13 @@ _COMMIT = b"COMMIT"
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CuttingProxy:
-    """Of every ``every`` commits one is cut: in turns before the server sees it and after it has answered.
+    """Of every ``every`` commits one is cut (of 0, none): in turns before the server sees it and after it has answered.
 
     Nobody behind it can tell the two apart: the connection is gone, and no answer came.
     """
 
     server: Path
-    every: int
+    every: int = 0
     port: int = 0
     commits: int = 0
     lost_commits: int = 0  # the server never saw them
@@ -59,7 +59,7 @@ class CuttingProxy:
             return None
         with self._lock:
             self.commits += 1
-            if self.commits % self.every:
+            if not self.every or self.commits % self.every:
                 return None
             if self.lost_commits > self.lost_answers:
                 self.lost_answers += 1
@@ -69,10 +69,10 @@ class CuttingProxy:
 
 
 @contextmanager
-def cutting_proxy(server: Path, *, every: int) -> Iterator[CuttingProxy]:
+def cutting_proxy(server: Path) -> Iterator[CuttingProxy]:
     """Listens on ``port`` while the block lasts; its threads end with their connections."""
     listener = socket.create_server(("127.0.0.1", 0))
-    proxy = CuttingProxy(server=server, every=every, port=int(listener.getsockname()[1]))
+    proxy = CuttingProxy(server=server, port=int(listener.getsockname()[1]))
 
     def accept() -> None:
         while True:

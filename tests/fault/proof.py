@@ -1,13 +1,16 @@
 """The contract, held against what producers were told: by the audit, and by SQL that knows nothing of it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
 from storage.audit import audit
 from storage.batches import LIVE_RUN, watermark
+
+
+Removed = Mapping[tuple[str, int], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +71,15 @@ _FOREIGN = text(
 )
 
 
-def violations(connection: Connection, acks: Sequence[Ack]) -> list[str]:
-    """What of the contract does not hold, in words; empty where all does. Nothing may be under way."""
+def violations(connection: Connection, acks: Sequence[Ack], removed: Removed) -> list[str]:
+    """What of the contract does not hold, in words; empty where all does. Nothing may be under way.
+
+    ``removed`` is below which offset somebody deleted records, by topic id and partition: only there may a
+    frame be lost.
+    """
     return [
         *_by_audit(connection),
-        *_by_acks(acks, _ends(connection)),
+        *_by_acks(acks, _ends(connection), removed),
         *_by_watermark(connection, acks),
         *_by_fence(connection),
     ]
@@ -111,22 +118,30 @@ def _ends(connection: Connection) -> dict[tuple[str, int, int], list[End]]:
     return ends
 
 
-def _by_acks(acks: Sequence[Ack], ends: dict[tuple[str, int, int], list[End]]) -> list[str]:
+def _by_acks(
+    acks: Sequence[Ack], ends: dict[tuple[str, int, int], list[End]], removed: Removed
+) -> list[str]:
     found = []
     for ack in acks:
         here = ends.get(ack.place, [])
         if len(here) != 1:
             found.append(f"{ack.event} at {ack.place} has {len(here)} ends: {here}")
-            continue
-        (end,) = here
-        if ack.is_aborted:
-            is_right = end.kind == "gap"
-        else:
-            is_right = end.kind != "gap" and end.event in (ack.event, None) and end.sha256 in (ack.sha256, None)
-        if not is_right:
-            found.append(f"{ack} ended as {end}")
+        elif not _is_right(ack, here[0], is_removed=ack.offset < removed.get(ack.place[:2], 0)):
+            found.append(f"{ack} ended as {here[0]}")
     found += [f"{place} has {len(here)} ends" for place, here in ends.items() if len(here) > 1]
     return found
+
+
+def _is_right(ack: Ack, end: End, *, is_removed: bool) -> bool:
+    match end.kind:
+        case "gap":
+            return ack.is_aborted
+        case "lost":
+            return is_removed
+        case "dead_letter":
+            return end.sha256 == ack.sha256 and not ack.is_aborted
+        case _:
+            return (end.event, end.sha256) == (ack.event, ack.sha256) and not ack.is_aborted
 
 
 def _by_watermark(connection: Connection, acks: Sequence[Ack]) -> list[str]:

@@ -18,12 +18,15 @@ def all_processes(system: System, faults: str = "taking:0.05", *, inspecting: in
         system.start(role)
     for _ in range(inspecting):
         system.start("inspect", faults)
+    system.wait_started()
 
 
 def assert_all_stayed(system: System) -> None:
-    """An outage is waited for, and ends no process."""
+    """An outage is waited for, ends no process, and is told in words."""
     ended = [program.name for program in system.programs if not program.is_running]
     assert ended == [], system.state()
+    traces = [program.name for program in system.programs if "Traceback" in program.said()]
+    assert traces == []
 
 
 def test_redis_flushed_and_killed_under_load_loses_no_work(system: System) -> None:
@@ -111,13 +114,12 @@ def test_connections_cut_again_and_again_keep_one_verdict_per_frame(system: Syst
 
 
 def test_a_commit_whose_answer_never_came_is_not_done_again(system: System) -> None:
-    with cutting_proxy(system.services.postgres.socket, every=6) as proxy:
+    with cutting_proxy(system.services.postgres.socket) as proxy:
         direct = make_url(system.database_url)
-        through = direct.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False)
-        system.start("planner", database_url=through)
-        for _ in range(2):
-            system.start("inspect", "taking:0.02", database_url=through)
-        system.start("reason", database_url=through)
+        through = direct.set(host="127.0.0.1", port=proxy.port, query={})
+        system.variables["TRIAD_DATABASE_URL"] = through.render_as_string(hide_password=False)
+        all_processes(system, "taking:0.02")
+        proxy.every = 6
         system.produce(FRAMES)
         system.drain(within_s=40)
 
