@@ -38,6 +38,7 @@ class KafkaLogs:
     line: Callable[[str], Line]
     on_open: Callable[[int, str], None] = lambda log_id, topic: None
     _open: dict[str, tuple[Log, KafkaLog]] = field(default_factory=dict)  # by topic
+    _gone: list[int] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -65,6 +66,16 @@ class KafkaLogs:
         """The topics that were opened, by the ledger's id."""
         with self._lock:
             return {log.id: topic for topic, (log, _) in self._open.items()}
+
+    def gone(self) -> tuple[int, ...]:
+        """The logs, by the ledger's id, whose topics were made again; until each is forgotten."""
+        with self._lock:
+            return tuple(self._gone)
+
+    def forget(self, log_id: int) -> None:
+        """What was seen of a log that is gone is accounted for."""
+        with self._lock:
+            self._gone.remove(log_id)
 
     def log(self, log_id: int) -> FrameLog:
         """The log of this id, for reading a range of it.
@@ -102,12 +113,13 @@ class KafkaLogs:
             known = self._open.get(topic)
             if known is not None and known[1].topic.uuid() == known[0].uuid:
                 return known
+            if known is not None:
+                _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
+                self._gone.append(known[0].id)
             self._close(topic)
             opened = open_kafka_log(self.settings, topic, lines=self.line)
             with transaction(self.engine) as connection:
                 log = open_log(connection, kind=LogKind.KAFKA, name=topic, uuid=opened.identity.id)
-            if known is not None:
-                _log.error("topic was made again, its old frames are lost", topic=topic, log=log.id)
             opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
             self._open[topic] = log, opened
             self.on_open(log.id, topic)
