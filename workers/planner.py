@@ -22,7 +22,7 @@ from workers.plan_watch import LogTrouble, LogWatch, Look, Trouble
 from workers.planned import PartitionPlan, Planned
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +87,8 @@ class Planner:
         self._monotonic = monotonic
         self._sleep = sleep
         self._watches: dict[int, LogWatch] = {}
+        self._away: dict[int, LogWatch] = {}  # not to be planned now, and not forgotten
+        self._stopped: set[Place] = set()
         for log_id, log in logs.items():
             self.watch(log_id, log)
 
@@ -95,12 +97,38 @@ class Planner:
         self._watches[log_id] = LogWatch(log=log, sleep=self._sleep)
 
     def watch_only(self, logs: Mapping[int, FrameLog]) -> None:
-        """Plan these logs and no others; what is known of those that stay is kept."""
-        for gone in self._watches.keys() - logs.keys():
-            del self._watches[gone]
+        """Plan these logs and no others; what is known of each is kept while it is away."""
+        self._away |= self._watches
+        self._watches = {}
         for log_id, log in logs.items():
-            if log_id not in self._watches or self._watches[log_id].log is not log:
+            known = self._away.pop(log_id, None)
+            if known is None or known.log is not log:
                 self.watch(log_id, log)
+            else:
+                self._watches[log_id] = known
+
+    def give_up(self, log_id: int) -> int:
+        """Of a log that is no more: what was seen of it and never planned is LOST; how many offsets.
+
+        What came after the last look nobody can tell.
+
+        Raises:
+            StageUnavailable: The database does not answer; the log may be given up again.
+        """
+        watch = self._watches.get(log_id) or self._away.get(log_id)
+        if watch is None:
+            return 0
+        lost = 0
+        with transaction(self._engine) as connection:
+            planned = cursors(connection, run_id=self._run_id)
+            for partition, seen in watch.partitions.items():
+                place = (log_id, partition)
+                first = planned.get(place)
+                if first is not None and first < seen.end and self._lose(connection, place, first, seen.end):
+                    lost += seen.end - first
+        self._watches.pop(log_id, None)
+        self._away.pop(log_id, None)
+        return lost
 
     def plan_once(self) -> Planned:
         """Look at every log and plan what the bounds allow; a log that is away does not stop the others.
@@ -168,17 +196,23 @@ class Planner:
             if start <= first:
                 continue
             with transaction(self._engine) as connection:
-                batch_id = plan_lost(
-                    connection,
-                    **self._at(place),
-                    expected_next=first,
-                    log_start=start,
-                    recipe_set_id=freeze_set(connection),
-                )
-            if batch_id is not None:
-                _log.error("frames lost before they were planned", **self._at(place), first=first, end=start)
+                is_ours = self._lose(connection, place, first, start)
+            if is_ours:
                 tick.lost[place[0]] = tick.lost.get(place[0], 0) + start - first
                 tick.next[place] = start
+
+    def _lose(self, connection: Connection, place: Place, first: int, end: int) -> bool:
+        """False where another planner was first."""
+        batch_id = plan_lost(
+            connection,
+            **self._at(place),
+            expected_next=first,
+            log_start=end,
+            recipe_set_id=freeze_set(connection),
+        )
+        if batch_id is not None:
+            _log.error("frames lost before they were planned", **self._at(place), first=first, end=end)
+        return batch_id is not None
 
     def _cut(self, tick: _Tick) -> Stop | None:
         bounds, ledger = self._bounds, tick.ledger
@@ -199,7 +233,7 @@ class Planner:
     def _want(self, place: Place, tick: _Tick) -> Want | None:
         """What of a partition may be cut now: full ranges, and the rest once it has waited or is urgent."""
         (log_id, partition), look, first = place, tick.looks[place], tick.next[place]
-        if look.end <= first and place not in tick.ledger.open:
+        if (look.end <= first and place not in tick.ledger.open) or self._is_stopped(place, tick.ledger):
             return None
         held = tick.ledger.open.get(place, _NOTHING_OPEN)
         urgent_end = self._urgent_end(place, tick, oldest_undone=held.lowest if held.ranges else first)
@@ -270,7 +304,21 @@ class Planner:
             open_ranges=held.ranges + tick.new_ranges.get(place, 0),
             oldest_unplanned_s=self._watches[log_id].partitions[partition].age_s(first, tick.now),
             retention_s=tick.retention_s.get(place),
+            dead_share=tick.ledger.stat(place).dead_share,
+            is_stopped=place in self._stopped,
         )
+
+    def _is_stopped(self, place: Place, ledger: _Ledger) -> bool:
+        """Whether what comes here is rubbish: it waits in the log, unharmed, until somebody has looked."""
+        share = ledger.stat(place).dead_share
+        is_stopped = share > self._bounds.stop_ratio
+        if is_stopped and place not in self._stopped:
+            _log.critical("partition stopped, its frames are dead letters", **self._at(place), share=share)
+            self._stopped.add(place)
+        elif not is_stopped and place in self._stopped:
+            _log.warning("partition goes on", **self._at(place), share=share)
+            self._stopped.discard(place)
+        return is_stopped
 
     def _at(self, place: Place) -> dict[str, int]:
         return {"run_id": self._run_id, "log_id": place[0], "partition": place[1]}
