@@ -145,7 +145,9 @@ def test_a_clock_ten_minutes_off_takes_no_lease_and_loses_none(system: System) -
 
     assert [metric(port, "triad_claims_lost_total")["inspect"] for port in ports] == [0, 0]
     assert system.number("SELECT count(*) FROM batch WHERE state = 'split' OR fence > 1") == 0
-    away = system.number("SELECT count(*) FROM verdict WHERE abs(extract(epoch FROM decided_at - now())) > 60")
+    away = system.number(
+        "SELECT count(*) FROM verdict WHERE abs(extract(epoch FROM decided_at - now())) > 60"
+    )
     assert away == 0
     assert system.assert_contract().verdict == FRAMES
 
@@ -167,5 +169,5 @@ def test_without_a_reasoner_fast_verdicts_go_on_and_the_backlog_is_seen(system: 
     system.drain()
 
     print(f"fast verdicts in {fast_s:.2f} s, without a reasoner")  # noqa: T201
-    assert system.number("SELECT count(DISTINCT (batch_id, \"offset\")) FROM amendment") == FRAMES // 5
+    assert system.number('SELECT count(DISTINCT (batch_id, "offset")) FROM amendment') == FRAMES // 5
     assert system.assert_contract().verdict == FRAMES
