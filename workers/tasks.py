@@ -35,6 +35,7 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         # ring that waits in one process keeps no work from the others.
         worker_prefetch_multiplier=4,
         worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,  # else whoever can write to the broker can end our workers
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever: a broker that comes back finds its workers waiting
@@ -61,6 +62,10 @@ class Doorbell:
     """Rings at a broker that others answer at, and no more often than they can have use for."""
 
     app: Celery
+
+    def reach(self, queue: str) -> None:
+        """Raises ``StageUnavailable`` unless the broker answers now."""
+        self.ring_up_to(queue, 0)
 
     def ring_up_to(self, queue: str, times: int) -> int:
         """Have up to ``times`` rings wait in ``queue``; how many were added.
