@@ -4,6 +4,8 @@ Colour and opacity come from calibrated evidence, so two frames of one recipe ca
 normal frame stays clear. Nothing is stretched to the frame's own range.
 """
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from pipelines.localize.calibration import Calibration
 from pipelines.regions import Region
 
 Evidence = NDArray[np.float32]  # (height, width), 0..1: 1 - p of each pixel against the worst normal pixels
+Depth = TypeVar("Depth", np.uint8, np.uint16)
 Rgb = NDArray[np.uint8]  # (height, width, 3)
 Rgba = NDArray[np.uint8]  # (height, width, 4)
 
@@ -101,18 +104,23 @@ def _box(drawn: Rgb, region: Region, label: str, width: int) -> None:
 
 
 def thumbnail(picture: Picture, *, side_px: int = 160) -> Rgb:
-    """The whole frame, shrunk so that neither side is longer than ``side_px``; never enlarged."""
-    return fitted(picture.rgb8(), side_px=side_px)
+    """The whole frame, shrunk so that neither side is longer than ``side_px``; never enlarged.
+
+    Shrunk before it is made eight bits and RGB: as many frames pass here as through the model, and a large
+    one would take twelve times its own memory on the way.
+    """
+    small = Picture(pixels=fitted(picture.pixels, side_px=side_px), bit_depth=picture.bit_depth)
+    return small.rgb8()
 
 
-def fitted(pixels: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
+def fitted(pixels: NDArray[Depth], *, side_px: int) -> NDArray[Depth]:
     """The same picture with its longer side at most ``side_px``."""
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
