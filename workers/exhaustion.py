@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from pipelines.decoding import payload_sha256
 from pipelines.errors import RejectReason, StageUnavailable
 from pipelines.verdict import Outcome
 from storage.batches import BatchKind, Claim, Expired, exhaust, expire_leases, leasing_owners
@@ -106,6 +107,7 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
             line=record.key,
             name=record.name,
             payload_uri=keep_payload(record, pictures),
+            sha256=None if record.payload is None else payload_sha256(record.payload),
         )
         for record in read.records
     ]
