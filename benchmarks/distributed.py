@@ -1,4 +1,4 @@
-"""What the distributed system adds to a model: real PostgreSQL, Redis and Kafka, and a model that only sleeps.
+"""What the distributed system adds to a model: real PostgreSQL, Redis and Kafka, a model that only sleeps.
 
     python -m benchmarks.distributed [--frames 640] [--repeats 3] [--json OUT]
 
@@ -30,7 +30,7 @@ RANGES = (8, 32, 128)
 LEDGER_FRAMES = 640  # per size of range
 BARE_LOOP_SHARE, NAIVE_TIMES = 0.9, 3.0  # what we mean to reach
 NOT_MEASURED = (
-    "a real model and a device (the stand-in sleeps, so it leaves its core to the others: a CPU model would not)",
+    "a real model and a device: the stand-in sleeps, and leaves its core free as a CPU model would not",
     "several machines, replication, networks: all runs on one machine's loopback, Kafka with one replica",
     "rationales: no frame asks for one; large frames: these are 256 × 256",
 )

@@ -1,4 +1,4 @@
-"""The way that comes to mind first: one Celery task per frame, its bytes in the message, an INSERT per verdict.
+"""The way that comes to mind first: a Celery task per frame with its bytes in it, an INSERT per verdict.
 
 Run by benchmarks/distributed.py as `celery -A benchmarks.naive worker`; NAIVE_* variables say with what.
 """

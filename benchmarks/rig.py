@@ -22,8 +22,9 @@ from sqlalchemy import Engine, func, select, text
 
 from benchmarks.stand_in import Cost, stand_in_recipe
 from storage.database import open_database, reading, transaction
+from storage.outbox import unpublished_count
 from storage.recipes import save_recipe, set_current
-from storage.schema import BatchKind, BatchState, batch, outbox, plan_cursor
+from storage.schema import BatchKind, BatchState, batch, plan_cursor
 from tests.brokers import RealBroker, real_broker
 from tests.databases import fresh_postgres, make_template, postgres_server
 from workers.rebatching import CallSize
@@ -191,10 +192,14 @@ class Installation:
             rows = connection.execute(select(plan_cursor.c.partition, plan_cursor.c.next_offset))
             return {row.partition: row.next_offset for row in rows}
 
-    def unpublished(self) -> int:
-        with reading(self.engine) as connection:
-            waiting = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
-            return int(connection.execute(waiting).scalar_one())
+    def wait_published(self, *, within_s: float) -> None:
+        """Until nothing waits in the outbox."""
+
+        def is_done() -> bool:
+            with reading(self.engine) as connection:
+                return unpublished_count(connection, at_most=1) == 0
+
+        wait_until(is_done, within_s)
 
     def _environment(self, port: int) -> dict[str, str]:
         return {
