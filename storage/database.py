@@ -132,7 +132,7 @@ def _translated() -> Iterator[None]:
         raise StageUnavailable(f"database: no free connection: {error}") from error
     except DBAPIError as error:
         if is_outage(error):
-            raise StageUnavailable(f"database: {error.orig}") from error
+            raise StageUnavailable(f"database: {' '.join(str(error.orig).split())}") from error
         raise
 
 

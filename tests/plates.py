@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.verdict import Outcome
 from storage.database import reading, transaction
@@ -17,16 +18,30 @@ from workers.settings import Settings, load_settings
 from workers.wiring import Stores
 
 PASSING, FAILING, GREY = 130, 255, 175  # of a plate's spot; the fake recipe judges its distance from mid grey
+MARK_AT = (0, 1)
 
 
 def write_plate(file: Path, spot: int = PASSING, *, noise: int = 0) -> Path:
     """A grey plate with a spot; another ``noise`` makes other bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), _plate(spot, noise))
+    return file
+
+
+def plate_png(spot: int = PASSING, *, noise: int = 0, mark: int = 0) -> bytes:
+    """The same as bytes; a ``mark`` in its first line is for models that look for one."""
+    pixels = _plate(spot, noise)
+    pixels[MARK_AT] = mark or pixels[MARK_AT]
+    done, encoded = cv2.imencode(".png", pixels)
+    assert done
+    return encoded.tobytes()
+
+
+def _plate(spot: int, noise: int) -> NDArray[np.uint8]:
     pixels = np.full((48, 64), 128, np.uint8)
     pixels[10:20, 10:20] = spot
     pixels[0, 0] += noise
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), pixels)
-    return file
+    return pixels
 
 
 def write_plates(folder: Path, count: int) -> Path:

@@ -33,6 +33,8 @@ class CeleryWorker:
 
         # Whatever fails in a task is in the ledger and in our own log; Celery would print it again.
         logging.getLogger("celery").setLevel(logging.CRITICAL)
+        # "Couldn't ack", with a stack trace: a ring that comes twice is no harm.
+        logging.getLogger("celery.worker.request").setLevel(logging.CRITICAL + 1)
         worker_state.should_stop = None
         worker = Worker(
             app=app,

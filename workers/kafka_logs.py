@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from pipelines.errors import StageUnavailable
+from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Line
 from storage.database import reading, transaction
 from storage.logs import Log, get_log, newest_log, next_epoch, open_log
@@ -38,6 +38,7 @@ class KafkaLogs:
     line: Callable[[str], Line]
     on_open: Callable[[int, str], None] = lambda log_id, topic: None
     _open: dict[str, tuple[Log, KafkaLog]] = field(default_factory=dict)  # by topic
+    _replaced: list[int] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -61,6 +62,12 @@ class KafkaLogs:
             raise StageUnavailable(f"no topic of frames answers: {', '.join(self.topics)}")
         return found
 
+    def replaced(self) -> tuple[int, ...]:
+        """The ledger's ids of logs that are no more, since the last time this was asked."""
+        with self._lock:
+            gone, self._replaced = tuple(self._replaced), []
+            return gone
+
     def names(self) -> dict[int, str]:
         """The topics that were opened, by the ledger's id."""
         with self._lock:
@@ -78,6 +85,7 @@ class KafkaLogs:
         if log is None or newest is None or log.kind is not LogKind.KAFKA or log.name not in self.topics:
             named = f"log {log_id}" if log is None else f"{log.kind.value} {log.name}"
             raise StageUnavailable(f"{named} is not read here: see TRIAD_FRAMES_TOPICS")
+        self.on_open(log.id, log.name)
         if newest.id != log.id:
             return GoneLog(identity=LogIdentity(id=log.uuid, epoch=log.epoch))
         present, opened = self._present(log.name)
@@ -90,6 +98,7 @@ class KafkaLogs:
             assert log is not None, f"log {log_id} was planned"
             newer = next_epoch(connection, log)
             _log.error("log was cut back, its next epoch begins", topic=log.name, epoch=newer.epoch)
+            self._replaced.append(log_id)
             self._close(log.name)
 
     def close(self) -> None:
@@ -100,18 +109,28 @@ class KafkaLogs:
     def _present(self, topic: str) -> tuple[Log, KafkaLog]:
         with self._lock:
             known = self._open.get(topic)
-            if known is not None and known[1].topic.uuid() == known[0].uuid:
+            if known is not None and self._uuid(known[1]) == known[0].uuid:
                 return known
             self._close(topic)
-            opened = open_kafka_log(self.settings, topic, lines=self.line)
+            try:
+                opened = open_kafka_log(self.settings, topic, lines=self.line)
+            except InputRefused as refusal:  # a right taken away must not cost a range an attempt
+                raise StageUnavailable(str(refusal)) from refusal
             with transaction(self.engine) as connection:
                 log = open_log(connection, kind=LogKind.KAFKA, name=topic, uuid=opened.identity.id)
-            if known is not None:
-                _log.error("topic was made again, its old frames are lost", topic=topic, log=log.id)
+            if known is not None and known[0].id != log.id:
+                _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
+                self._replaced.append(known[0].id)
             opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
             self._open[topic] = log, opened
             self.on_open(log.id, topic)
             return self._open[topic]
+
+    def _uuid(self, log: KafkaLog) -> str:
+        try:
+            return log.topic.uuid()
+        except InputRefused as refusal:
+            raise StageUnavailable(str(refusal)) from refusal
 
     def _close(self, topic: str) -> None:
         closed = self._open.pop(topic, None)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
 from pipelines.errors import StageUnavailable
-from storage import partition_stats
+from storage import outbox, partition_stats
 from storage.batches import LIVE_RUN, OpenRanges, cursors, open_cursor, open_ranges, plan, plan_lost
 from storage.database import reading, transaction
-from storage.outbox import unpublished_count
 from storage.partition_stats import PartitionStat
 from storage.recipes import freeze_set
 from workers.frame_log import FrameLog
+from workers.messages import lost_span_message
 from workers.plan_room import URGENT, Place, PlanBounds, Stop, Want, order, share
 from workers.plan_watch import LogTrouble, LogWatch, Look, Trouble
 from workers.planned import PartitionPlan, Planned
@@ -94,13 +94,31 @@ class Planner:
         """Plan this log too."""
         self._watches[log_id] = LogWatch(log=log, sleep=self._sleep)
 
-    def watch_only(self, logs: Mapping[int, FrameLog]) -> None:
-        """Plan these logs and no others; what is known of those that stay is kept."""
-        for gone in self._watches.keys() - logs.keys():
-            del self._watches[gone]
+    def watch_now(self, logs: Mapping[int, FrameLog], *, gone: Collection[int] = ()) -> dict[int, int]:
+        """Plan these logs beside those known before; but ``gone`` ones never more.
+
+        What was seen of a gone log and not planned is lost: so many offsets, by log id.
+        """
+        lost = {log_id: self._lose_all(log_id) for log_id in gone if log_id in self._watches}
         for log_id, log in logs.items():
             if log_id not in self._watches or self._watches[log_id].log is not log:
                 self.watch(log_id, log)
+        return {log_id: count for log_id, count in lost.items() if count}
+
+    def _lose_all(self, log_id: int) -> int:
+        seen = self._watches.pop(log_id).partitions
+        with reading(self._engine) as connection:
+            planned = cursors(connection, run_id=self._run_id)
+        unplanned = {
+            (log_id, partition): (first, watch.end)
+            for partition, watch in seen.items()
+            if (first := planned.get((log_id, partition))) is not None and first < watch.end
+        }
+        return sum(
+            end - first
+            for place, (first, end) in unplanned.items()
+            if self._lose(place, first=first, end=end)
+        )
 
     def plan_once(self) -> Planned:
         """Look at every log and plan what the bounds allow; a log that is away does not stop the others.
@@ -132,7 +150,7 @@ class Planner:
                 next=cursors(connection, run_id=self._run_id),
                 open=open_ranges(connection, run_id=self._run_id),
                 stats=partition_stats.read(connection),
-                unpublished=unpublished_count(connection, at_most=self._bounds.most_unpublished + 1),
+                unpublished=outbox.unpublished_count(connection, at_most=self._bounds.most_unpublished + 1),
             )
 
     def _look(self, log_id: int, tick: _Tick) -> None:
@@ -165,20 +183,29 @@ class Planner:
     def _give_up_lost(self, tick: _Tick) -> None:
         for place, first in tick.next.items():
             start = tick.looks[place].start
-            if start <= first:
-                continue
-            with transaction(self._engine) as connection:
-                batch_id = plan_lost(
-                    connection,
-                    **self._at(place),
-                    expected_next=first,
-                    log_start=start,
-                    recipe_set_id=freeze_set(connection),
-                )
-            if batch_id is not None:
-                _log.error("frames lost before they were planned", **self._at(place), first=first, end=start)
+            if start > first and self._lose(place, first=first, end=start):
                 tick.lost[place[0]] = tick.lost.get(place[0], 0) + start - first
                 tick.next[place] = start
+
+    def _lose(self, place: Place, *, first: int, end: int) -> bool:
+        """Account for offsets that are gone before anybody planned them; False if another planner did."""
+        with transaction(self._engine) as connection:
+            batch_id = plan_lost(
+                connection,
+                **self._at(place),
+                expected_next=first,
+                log_start=end,
+                recipe_set_id=freeze_set(connection),
+            )
+            if batch_id is None:
+                return False
+            log_id, partition = place
+            message = lost_span_message(
+                batch_id=batch_id, fence=0, log_id=log_id, partition=partition, first=first, end=end
+            )
+            outbox.add(connection, [message] if self._run_id == LIVE_RUN else [])
+        _log.error("frames lost before they were planned", **self._at(place), first=first, end=end)
+        return True
 
     def _cut(self, tick: _Tick) -> Stop | None:
         bounds, ledger = self._bounds, tick.ledger

@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from amqp.exceptions import AMQPError
 from celery import Celery
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from pipelines.errors import StageUnavailable
 
@@ -15,7 +13,6 @@ TASK_NAME = "triadline.work"
 QUEUES = ("inspect", "reason")
 
 _BROKER_S = 5.0
-_OUTAGES = (OperationalError, ConnectionError, TimeoutError, RedisError, AMQPError)
 
 Work = Callable[[], bool]  # claims and does one batch; False when there was nothing to claim
 
@@ -38,6 +35,7 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         # ring that waits in one process keeps no work from the others.
         worker_prefetch_multiplier=4,
         worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,  # else whoever can write to the broker can end our workers
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever: a broker that comes back finds its workers waiting
@@ -65,6 +63,10 @@ class Doorbell:
 
     app: Celery
 
+    def reach(self, queue: str) -> None:
+        """Raises ``StageUnavailable`` unless the broker answers now."""
+        self.ring_up_to(queue, 0)
+
     def ring_up_to(self, queue: str, times: int) -> int:
         """Have up to ``times`` rings wait in ``queue``; how many were added.
 
@@ -79,9 +81,15 @@ class Doorbell:
                 wanted = times - self._waiting(connection, queue)
                 for _ in range(wanted):
                     ring(self.app, queue, connection=connection, retry=False)
-        except _OUTAGES as error:
-            raise StageUnavailable(f"Celery broker: {error or type(error).__name__}") from error
+        except self._outages as error:
+            raise StageUnavailable(f"Celery broker: {str(error) or type(error).__name__}") from error
         return max(0, wanted)
+
+    @property
+    def _outages(self) -> tuple[type[Exception], ...]:
+        """What the broker's own client raises when it is away; asking makes no connection."""
+        client = self.app.connection_for_write()
+        return OperationalError, *client.connection_errors, *client.channel_errors
 
     def _waiting(self, connection: Any, queue: str) -> int:
         with connection.channel() as channel:

@@ -537,3 +537,32 @@ class TestOddLogs:
         plant.log.expiring_before = away  # type: ignore[method-assign]
 
         assert plant.planner().plan_once().frames == 4
+
+
+class TestLogsThatAreNoMore:
+    def test_what_was_seen_of_a_gone_log_and_not_planned_is_lost_and_told(self, plant: Plant) -> None:
+        plant.log.grow(10)
+        planner = plant.planner(most_planned_batches=1)
+        assert planner.plan_once().frames == 4
+        other = FakeLog(identity="made-again")
+        with transaction(plant.stream.engine) as connection:
+            new = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid="made-again")
+
+        lost = planner.watch_now({new.id: other}, gone=[plant.stream.log_id])
+
+        assert lost == {plant.stream.log_id: 6}
+        with reading(plant.stream.engine) as connection:
+            (absence,) = list_absences(connection, kind=AbsenceKind.LOST)
+        with transaction(plant.stream.engine) as connection:
+            (message,) = outbox.unpublished(connection, "")
+        assert (absence.first_offset, absence.end_offset) == (4, 10)
+        assert (message.kind, message.body["frames"], message.body["log"]) == ("lost", 6, plant.stream.log_id)
+        assert {each.log_id for each in planner.plan_once().partitions} == {new.id}
+
+    def test_a_log_that_only_does_not_answer_is_kept(self, plant: Plant) -> None:
+        plant.log.grow(10)
+        planner = plant.planner(most_planned_batches=1)
+        planner.plan_once()
+
+        assert planner.watch_now({}) == {}
+        assert {each.log_id for each in planner.plan_once().partitions} == {plant.stream.log_id}
