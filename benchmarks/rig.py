@@ -4,6 +4,7 @@ Everything listens on loopback ports of its own and lies in a folder that is gon
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,20 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 
 from benchmarks.stand_in import Cost, stand_in_recipe
-from storage.database import reading, transaction
+from storage.database import open_database, reading, transaction
+from storage.outbox import unpublished_count
 from storage.recipes import save_recipe, set_current
-from storage.schema import BatchKind, BatchState, batch, outbox, plan_cursor
+from storage.schema import BatchKind, BatchState, batch, plan_cursor
 from tests.brokers import RealBroker, real_broker
 from tests.databases import fresh_postgres, make_template, postgres_server
+from workers.rebatching import CallSize
 from workers.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 READY_S = 90.0
 END_S = 45.0
 LOOKS_EVERY_S = 0.02
+CALL = CallSize().frames
 
 
 @dataclass(slots=True)
@@ -51,6 +55,15 @@ class Child:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    @contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Stopped where it stands, and let go again."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def require_running(self) -> None:
         if self.process.poll() is not None:
@@ -92,6 +105,14 @@ def services() -> Iterator[Services]:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """From the first plan until nothing was open, by the database's clock; the model was called so often."""
+
+    seconds: float
+    calls: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Installation:
     """One Triadline: a database, a topic and a home of its own on the shared services."""
@@ -100,7 +121,9 @@ class Installation:
     engine: Engine
     topic: str
     home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)  # beside those that say where things are
     children: list[Child] = field(default_factory=list)
+    _last_batch: int = 0
 
     @property
     def settings(self) -> Settings:
@@ -131,9 +154,10 @@ class Installation:
         for child in self.children:
             child.end()
 
-    def wait_inspected(self, frames: int, *, within_s: float) -> float:
-        """Until so many frames are planned and done; seconds from the first plan, by the database's clock."""
-        found: list[float] = []
+    def wait_inspected(self, frames: int, *, within_s: float) -> Finished:
+        """Until so many frames were planned since the beginning, and all of them are done."""
+        found: list[Finished] = []
+        last = self._last_batch
 
         def is_done() -> bool:
             for child in self.children:
@@ -144,25 +168,38 @@ class Installation:
                 ).scalar_one()
                 if planned is None or int(planned) < frames:
                     return False
-                of_inspect = batch.c.kind == BatchKind.INSPECT
-                began, still_open, now = connection.execute(
+                frames_of = batch.c.end_offset - batch.c.first_offset
+                began, still_open, calls, newest, now = connection.execute(
                     select(
                         func.min(batch.c.planned_at),
                         func.count().filter(batch.c.state.in_((BatchState.PLANNED, BatchState.LEASED))),
+                        func.sum((frames_of + CALL - 1) / CALL).filter(batch.c.state == BatchState.DONE),
+                        func.max(batch.c.id),
                         func.clock_timestamp(),
-                    ).where(of_inspect)
+                    ).where(batch.c.kind == BatchKind.INSPECT, batch.c.id > last)
                 ).one()
             if still_open == 0:
-                found.append((now - began).total_seconds())
+                self._last_batch = newest
+                found.append(Finished(seconds=(now - began).total_seconds(), calls=int(calls)))
             return bool(found)
 
         wait_until(is_done, within_s)
         return found[0]
 
-    def unpublished(self) -> int:
+    def ends(self) -> dict[int, int]:
+        """How far each partition of the topic is planned."""
         with reading(self.engine) as connection:
-            waiting = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
-            return int(connection.execute(waiting).scalar_one())
+            rows = connection.execute(select(plan_cursor.c.partition, plan_cursor.c.next_offset))
+            return {row.partition: row.next_offset for row in rows}
+
+    def wait_published(self, *, within_s: float) -> None:
+        """Until nothing waits in the outbox."""
+
+        def is_done() -> bool:
+            with reading(self.engine) as connection:
+                return unpublished_count(connection, at_most=1) == 0
+
+        wait_until(is_done, within_s)
 
     def _environment(self, port: int) -> dict[str, str]:
         return {
@@ -172,11 +209,14 @@ class Installation:
             "TRIAD_KAFKA_SERVERS": self.services.kafka.servers,
             "TRIAD_FRAMES_TOPICS": self.topic,
             "TRIAD_HTTP_PORT": str(port),
+            **self.variables,
         }
 
 
 @contextmanager
-def installation(on: Services, *, partitions: int) -> Iterator[Installation]:
+def installation(
+    on: Services, *, partitions: int, variables: Mapping[str, str] | None = None
+) -> Iterator[Installation]:
     """Set up with the stand-in's product; its processes end before its database goes."""
     home = Path(tempfile.mkdtemp(prefix="home-", dir=on.folder))
     with fresh_postgres(on.postgres_url, template=on.template) as engine:
@@ -184,13 +224,29 @@ def installation(on: Services, *, partitions: int) -> Iterator[Installation]:
             recipe = stand_in_recipe()
             set_current(connection, recipe.product, save_recipe(connection, recipe))
         made = Installation(
-            services=on, engine=engine, topic=on.kafka.new_topic(partitions=partitions), home=home
+            services=on,
+            engine=engine,
+            topic=on.kafka.new_topic(partitions=partitions),
+            home=home,
+            variables=variables or {},
         )
         try:
             yield made
         finally:
             made.end()
             shutil.rmtree(home, ignore_errors=True)
+
+
+def service_versions(on: Services) -> dict[str, str]:
+    """Of what ``services`` started."""
+    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
+    pom = (ROOT / "deploy" / "local" / "kafka" / "pom.xml").read_text()
+    kafka = re.search(r"<kafka\.version>(.*)</kafka\.version>", pom)
+    engine = open_database(on.postgres_url)
+    with engine.connect() as connection:
+        postgres = str(connection.execute(text("SHOW server_version")).scalar_one())
+    engine.dispose()
+    return {"kafka": kafka[1] if kafka else "?", "redis": redis.split()[2][2:], "postgresql": postgres}
 
 
 def start_program(
