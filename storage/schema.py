@@ -217,6 +217,8 @@ partition_stat = Table(
     Column("partition", Integer, nullable=False),
     Column("bytes_per_offset", Float, nullable=False),  # of payload; recent ranges count more
     Column("line_priority", Integer, nullable=False),  # the highest among the last range's lines
+    # Of the live run's last frames, how many were dead letters (0..1); planning stops by it.
+    Column("dead_share", Float, nullable=False, server_default=text("0")),
     Column("changed_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("log_id", "partition"),
 )

@@ -13,9 +13,10 @@ from pipelines.frame import Envelope
 from pipelines.inspection import Inspection
 from pipelines.recipe import Recipe
 from storage import partition_stats
-from storage.batches import BatchKind, Claim, finish, plan_reason, split_claim
+from storage.batches import LIVE_RUN, BatchKind, Claim, finish, plan_reason, split_claim
 from storage.database import database_now, reading, transaction
 from storage.dead_letters import DeadLetterRow, save_dead_letters
+from storage.partition_stats import FrameEnds
 from storage.pictures import PictureStore
 from storage.recipes import load_set
 from storage.replays import get_replay
@@ -52,6 +53,7 @@ class InspectDesk:
     models: Models
     pictures: PictureStore
     attempt_limit: int
+    stop_ratio_frames: int = 1000  # over which the share of dead letters is averaged
     has_reason_room: Callable[[], bool] = lambda: True
     call_size: CallSize = field(default_factory=CallSize)
     duration: RangeDuration = field(default_factory=RangeDuration)
@@ -208,16 +210,23 @@ class InspectDesk:
             if ends.asking:
                 plan_reason(connection, claim, ends.asking)
             tell(connection, claim, _messages(claim, ends, saved.decided_at))
-            if ends.payload_bytes:  # a range of gaps says nothing of the frames to come
+            if ends.frames:  # a range of gaps says nothing of the frames to come
                 partition_stats.learn(
                     connection,
                     claim,
                     payload_bytes=ends.payload_bytes,
                     offsets=claim.end_offset - claim.first_offset,
                     line_priority=ends.line_priority,
+                    ends=self._frame_ends(claim, ends),
                 )
             finish(connection, claim)
         watch.batch_inspected(claim, ends.told(saved))
+
+    def _frame_ends(self, claim: Claim, ends: "Ends") -> FrameEnds | None:
+        """For the share of dead letters, which a replay of them must not raise."""
+        if claim.run_id != LIVE_RUN:
+            return None
+        return FrameEnds(frames=ends.frames, dead_letters=len(ends.dead_letters), over=self.stop_ratio_frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -246,6 +255,10 @@ class Ends:
     payload_bytes: int = 0  # of all records read
     line_priority: int = 0  # the highest among their lines
     asking: list[int] = field(default_factory=list)  # those of the verdicts that want a rationale
+
+    @property
+    def frames(self) -> int:
+        return len(self.verdicts) + len(self.dead_letters)
 
     def told(self, saved: SavedVerdicts) -> Inspected:
         lost = (each.end - each.first for each in self.absences if each.kind is AbsenceKind.LOST)

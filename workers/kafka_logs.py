@@ -38,7 +38,7 @@ class KafkaLogs:
     line: Callable[[str], Line]
     on_open: Callable[[int, str], None] = lambda log_id, topic: None
     _open: dict[str, tuple[Log, KafkaLog]] = field(default_factory=dict)  # by topic
-    _replaced: list[int] = field(default_factory=list)
+    _gone: list[int] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -62,16 +62,20 @@ class KafkaLogs:
             raise StageUnavailable(f"no topic of frames answers: {', '.join(self.topics)}")
         return found
 
-    def replaced(self) -> tuple[int, ...]:
-        """The ledger's ids of logs that are no more, since the last time this was asked."""
-        with self._lock:
-            gone, self._replaced = tuple(self._replaced), []
-            return gone
-
     def names(self) -> dict[int, str]:
         """The topics that were opened, by the ledger's id."""
         with self._lock:
             return {log.id: topic for topic, (log, _) in self._open.items()}
+
+    def gone(self) -> tuple[int, ...]:
+        """The logs, by the ledger's id, whose topics were made again; until each is forgotten."""
+        with self._lock:
+            return tuple(self._gone)
+
+    def forget(self, log_id: int) -> None:
+        """What was seen of a log that is gone is accounted for."""
+        with self._lock:
+            self._gone.remove(log_id)
 
     def log(self, log_id: int) -> FrameLog:
         """The log of this id, for reading a range of it.
@@ -98,7 +102,6 @@ class KafkaLogs:
             assert log is not None, f"log {log_id} was planned"
             newer = next_epoch(connection, log)
             _log.error("log was cut back, its next epoch begins", topic=log.name, epoch=newer.epoch)
-            self._replaced.append(log_id)
             self._close(log.name)
 
     def close(self) -> None:
@@ -111,6 +114,9 @@ class KafkaLogs:
             known = self._open.get(topic)
             if known is not None and self._uuid(known[1]) == known[0].uuid:
                 return known
+            if known is not None:
+                _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
+                self._gone.append(known[0].id)
             self._close(topic)
             try:
                 opened = open_kafka_log(self.settings, topic, lines=self.line)
@@ -118,9 +124,6 @@ class KafkaLogs:
                 raise StageUnavailable(str(refusal)) from refusal
             with transaction(self.engine) as connection:
                 log = open_log(connection, kind=LogKind.KAFKA, name=topic, uuid=opened.identity.id)
-            if known is not None and known[0].id != log.id:
-                _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
-                self._replaced.append(known[0].id)
             opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
             self._open[topic] = log, opened
             self.on_open(log.id, topic)

@@ -23,6 +23,7 @@ class LogEnd:
     ``seconds_to_retention`` is until the log deletes the oldest offset that is not done: infinity where it
     keeps everything or nothing waits, None where that is not known. ``oldest_unplanned_s`` is how long an
     offset has waited to be planned: while planning stands still, nothing in the ledger grows older.
+    ``is_stopped`` until somebody has looked at its dead letters.
     """
 
     log_id: int
@@ -32,6 +33,7 @@ class LogEnd:
     end_offset: int
     seconds_to_retention: float | None = None
     oldest_unplanned_s: float = 0.0
+    is_stopped: bool = False
 
 
 def observe_ledger(
@@ -66,6 +68,8 @@ def observe_ledger(
         for end in ends
     }
     _set_all(metrics.consumer_lag, lags)
+    stopped = {(end.topic, str(end.partition)): float(end.is_stopped) for end in ends}
+    _set_all(metrics.planning_stopped, stopped)
     left = {(end.topic, str(end.partition)): end.seconds_to_retention for end in ends}
     _set_all(metrics.seconds_to_retention, {key: value for key, value in left.items() if value is not None})
 

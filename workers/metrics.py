@@ -178,4 +178,9 @@ class LedgerMetrics:
             "Until the log deletes the oldest offset that is not done.",
             ["topic", "partition"],
         )
+        self.planning_stopped = gauge(
+            "planning_stopped",
+            "1 where a partition is not planned, because its last frames are dead letters.",
+            ["topic", "partition"],
+        )
         self.unpublished_messages = gauge("unpublished_messages", "Messages that wait in the outbox.")

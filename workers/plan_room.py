@@ -19,7 +19,10 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanBounds:
-    """How large a range is, and how much may be planned and not done. Bytes are estimates, of payload."""
+    """How large a range is, and how much may be planned and not done. Bytes are estimates, of payload.
+
+    A partition of whose last frames more than ``stop_ratio`` are dead letters is not planned; 1 plans all.
+    """
 
     frames_per_batch: int
     batch_bytes: int
@@ -27,6 +30,7 @@ class PlanBounds:
     most_planned_batches: int
     most_planned_bytes: int
     most_unpublished: int
+    stop_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

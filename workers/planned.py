@@ -12,7 +12,8 @@ class PartitionPlan:
     """A partition after a look at it. ``next_offset`` is the next to plan; ``oldest_unplanned_s`` its age.
 
     ``retention_s``: in how many seconds, at least, the log will remove the oldest offset that is not done;
-    None if not within a day, or unknown.
+    None if not within a day, or unknown. ``is_stopped``: so many of its last frames (``dead_share``) were
+    dead letters that it is not planned until somebody says so.
     """
 
     log_id: int
@@ -23,6 +24,8 @@ class PartitionPlan:
     open_ranges: int
     oldest_unplanned_s: float
     retention_s: float | None
+    dead_share: float = 0.0
+    is_stopped: bool = False
 
     @property
     def backlog(self) -> int:

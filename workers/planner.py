@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from workers.plan_watch import LogTrouble, LogWatch, Look, Trouble
 from workers.planned import PartitionPlan, Planned
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 _log = structlog.get_logger(__name__)
 
@@ -87,6 +87,8 @@ class Planner:
         self._monotonic = monotonic
         self._sleep = sleep
         self._watches: dict[int, LogWatch] = {}
+        self._away: dict[int, LogWatch] = {}  # not to be planned now, and not forgotten
+        self._stopped: set[Place] = set()
         for log_id, log in logs.items():
             self.watch(log_id, log)
 
@@ -94,31 +96,39 @@ class Planner:
         """Plan this log too."""
         self._watches[log_id] = LogWatch(log=log, sleep=self._sleep)
 
-    def watch_now(self, logs: Mapping[int, FrameLog], *, gone: Collection[int] = ()) -> dict[int, int]:
-        """Plan these logs beside those known before; but ``gone`` ones never more.
-
-        What was seen of a gone log and not planned is lost: so many offsets, by log id.
-        """
-        lost = {log_id: self._lose_all(log_id) for log_id in gone if log_id in self._watches}
+    def watch_only(self, logs: Mapping[int, FrameLog]) -> None:
+        """Plan these logs and no others; what is known of each is kept while it is away."""
+        self._away |= self._watches
+        self._watches = {}
         for log_id, log in logs.items():
-            if log_id not in self._watches or self._watches[log_id].log is not log:
+            known = self._away.pop(log_id, None)
+            if known is None or known.log is not log:
                 self.watch(log_id, log)
-        return {log_id: count for log_id, count in lost.items() if count}
+            else:
+                self._watches[log_id] = known
 
-    def _lose_all(self, log_id: int) -> int:
-        seen = self._watches.pop(log_id).partitions
-        with reading(self._engine) as connection:
+    def give_up(self, log_id: int) -> int:
+        """Of a log that is no more: what was seen of it and never planned is LOST; how many offsets.
+
+        What came after the last look nobody can tell.
+
+        Raises:
+            StageUnavailable: The database does not answer; the log may be given up again.
+        """
+        watch = self._watches.get(log_id) or self._away.get(log_id)
+        if watch is None:
+            return 0
+        lost = 0
+        with transaction(self._engine) as connection:
             planned = cursors(connection, run_id=self._run_id)
-        unplanned = {
-            (log_id, partition): (first, watch.end)
-            for partition, watch in seen.items()
-            if (first := planned.get((log_id, partition))) is not None and first < watch.end
-        }
-        return sum(
-            end - first
-            for place, (first, end) in unplanned.items()
-            if self._lose(place, first=first, end=end)
-        )
+            for partition, seen in watch.partitions.items():
+                place = (log_id, partition)
+                first = planned.get(place)
+                if first is not None and first < seen.end and self._lose(connection, place, first, seen.end):
+                    lost += seen.end - first
+        self._watches.pop(log_id, None)
+        self._away.pop(log_id, None)
+        return lost
 
     def plan_once(self) -> Planned:
         """Look at every log and plan what the bounds allow; a log that is away does not stop the others.
@@ -183,27 +193,30 @@ class Planner:
     def _give_up_lost(self, tick: _Tick) -> None:
         for place, first in tick.next.items():
             start = tick.looks[place].start
-            if start > first and self._lose(place, first=first, end=start):
+            if start <= first:
+                continue
+            with transaction(self._engine) as connection:
+                is_ours = self._lose(connection, place, first, start)
+            if is_ours:
                 tick.lost[place[0]] = tick.lost.get(place[0], 0) + start - first
                 tick.next[place] = start
 
-    def _lose(self, place: Place, *, first: int, end: int) -> bool:
-        """Account for offsets that are gone before anybody planned them; False if another planner did."""
-        with transaction(self._engine) as connection:
-            batch_id = plan_lost(
-                connection,
-                **self._at(place),
-                expected_next=first,
-                log_start=end,
-                recipe_set_id=freeze_set(connection),
-            )
-            if batch_id is None:
-                return False
-            log_id, partition = place
-            message = lost_span_message(
-                batch_id=batch_id, fence=0, log_id=log_id, partition=partition, first=first, end=end
-            )
-            outbox.add(connection, [message] if self._run_id == LIVE_RUN else [])
+    def _lose(self, connection: Connection, place: Place, first: int, end: int) -> bool:
+        """False where another planner was first."""
+        batch_id = plan_lost(
+            connection,
+            **self._at(place),
+            expected_next=first,
+            log_start=end,
+            recipe_set_id=freeze_set(connection),
+        )
+        if batch_id is None:
+            return False
+        log_id, partition = place
+        message = lost_span_message(
+            batch_id=batch_id, fence=0, log_id=log_id, partition=partition, first=first, end=end
+        )
+        outbox.add(connection, [message] if self._run_id == LIVE_RUN else [])
         _log.error("frames lost before they were planned", **self._at(place), first=first, end=end)
         return True
 
@@ -226,7 +239,7 @@ class Planner:
     def _want(self, place: Place, tick: _Tick) -> Want | None:
         """What of a partition may be cut now: full ranges, and the rest once it has waited or is urgent."""
         (log_id, partition), look, first = place, tick.looks[place], tick.next[place]
-        if look.end <= first and place not in tick.ledger.open:
+        if (look.end <= first and place not in tick.ledger.open) or self._is_stopped(place, tick.ledger):
             return None
         held = tick.ledger.open.get(place, _NOTHING_OPEN)
         urgent_end = self._urgent_end(place, tick, oldest_undone=held.lowest if held.ranges else first)
@@ -297,7 +310,21 @@ class Planner:
             open_ranges=held.ranges + tick.new_ranges.get(place, 0),
             oldest_unplanned_s=self._watches[log_id].partitions[partition].age_s(first, tick.now),
             retention_s=tick.retention_s.get(place),
+            dead_share=tick.ledger.stat(place).dead_share,
+            is_stopped=place in self._stopped,
         )
+
+    def _is_stopped(self, place: Place, ledger: _Ledger) -> bool:
+        """Whether what comes here is rubbish: it waits in the log, unharmed, until somebody has looked."""
+        share = ledger.stat(place).dead_share
+        is_stopped = share > self._bounds.stop_ratio
+        if is_stopped and place not in self._stopped:
+            _log.critical("partition stopped, its frames are dead letters", **self._at(place), share=share)
+            self._stopped.add(place)
+        elif not is_stopped and place in self._stopped:
+            _log.warning("partition goes on", **self._at(place), share=share)
+            self._stopped.discard(place)
+        return is_stopped
 
     def _at(self, place: Place) -> dict[str, int]:
         return {"run_id": self._run_id, "log_id": place[0], "partition": place[1]}

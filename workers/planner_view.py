@@ -40,11 +40,17 @@ class PlannerView:
                 end_offset=each.log_end,
                 seconds_to_retention=each.retention_s,
                 oldest_unplanned_s=each.oldest_unplanned_s,
+                is_stopped=each.is_stopped,
             )
             for each in planned.partitions
             if each.log_id in topics
         )
         self._planned_bytes = planned.open_bytes
+
+    def stopped(self) -> str:
+        """Which partitions wait for a person, in words."""
+        found = [f"{end.topic}[{end.partition}]" for end in self._ends if end.is_stopped]
+        return f"stopped, all dead letters: {', '.join(found)}" if found else "none is stopped"
 
     def observe(self) -> None:
         """Raises ``StageUnavailable`` when the database does not answer."""

@@ -64,7 +64,11 @@ def run_planner(settings: Settings) -> None:
         export = OffsetExport(engine=stores.engine, settings=settings)
 
         def plan() -> None:
-            shown.watch.lost_unplanned(planner.watch_now(logs.live(), gone=logs.replaced()))
+            live = logs.live()
+            for log_id in logs.gone():
+                shown.watch.lost_unplanned({log_id: planner.give_up(log_id)})
+                logs.forget(log_id)
+            planner.watch_only(live)
             planned = planner.plan_once()
             shown.watch.lost_unplanned(planned.lost_by_log)
             view.planned(planned, logs.names())
@@ -97,6 +101,7 @@ def run_planner(settings: Settings) -> None:
             Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.names())),
         ]
         ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
+        ready["partitions"] = view.stopped  # a word for people: this process is as ready as it can be
         with (
             closing(logs),
             serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set),

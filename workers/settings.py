@@ -111,6 +111,15 @@ class Settings(BaseSettings):
     most_unpublished: int = Field(
         default=50_000, ge=1, description="planning stops while more messages than this wait to be published"
     )
+    stop_ratio: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="a partition is not planned while more of its last frames are dead letters; 1 plans all",
+    )
+    stop_ratio_frames: int = Field(
+        default=1000, ge=1, description="how many frames TRIAD_STOP_RATIO is an average over"
+    )
     lease_s: float = Field(
         default=60.0, gt=0, description="a claim that is not renewed for this long may be taken over"
     )

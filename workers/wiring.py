@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,7 +157,8 @@ def kafka_logs(stores: Stores, *, on_open: Callable[[int, str], None]) -> KafkaL
 
 def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
     """A planner of what the topics are at each look: give it ``logs.live()`` before."""
-    return Planner(stores.engine, {}, plan_bounds(stores.settings), on_cut_back=logs.cut_back)
+    bounds = replace(plan_bounds(stores.settings), stop_ratio=stores.settings.stop_ratio)
+    return Planner(stores.engine, {}, bounds, on_cut_back=logs.cut_back)
 
 
 def works(
@@ -175,6 +176,7 @@ def works(
         models=models,
         pictures=stores.pictures,
         attempt_limit=stores.settings.attempt_limit,
+        stop_ratio_frames=stores.settings.stop_ratio_frames,
         has_reason_room=ReasonRoom(
             engine=stores.engine, most=stores.settings.most_waiting_rationales
         ).is_open,

@@ -140,4 +140,7 @@ def test_a_partition_that_is_no_more_leaves_no_lag_behind(stream: Stream) -> Non
     observe(stream, metrics, end_of(stream, 5))
 
     found = {name for name in samples(registry) if "topic" in name}
-    assert found == {'triad_consumer_lag_messages{partition="0",topic="frames.north"}'}
+    assert found == {
+        'triad_consumer_lag_messages{partition="0",topic="frames.north"}',
+        'triad_planning_stopped{partition="0",topic="frames.north"}',
+    }

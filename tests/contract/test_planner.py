@@ -15,6 +15,7 @@ from storage.audit import audit
 from storage.batches import LIVE_RUN, Claim, cursors, finish
 from storage.database import reading, transaction
 from storage.logs import get_log, next_epoch, open_log
+from storage.partition_stats import FrameEnds, forgive
 from storage.schema import AbsenceKind, LogKind
 from storage.verdicts import save_verdicts
 from tests.contract.stream import Stream, in_threads
@@ -539,30 +540,96 @@ class TestOddLogs:
         assert plant.planner().plan_once().frames == 4
 
 
-class TestLogsThatAreNoMore:
-    def test_what_was_seen_of_a_gone_log_and_not_planned_is_lost_and_told(self, plant: Plant) -> None:
-        plant.log.grow(10)
-        planner = plant.planner(most_planned_batches=1)
-        assert planner.plan_once().frames == 4
-        other = FakeLog(identity="made-again")
-        with transaction(plant.stream.engine) as connection:
-            new = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid="made-again")
+class TestStopping:
+    """A partition whose frames are all dead letters waits for a person."""
 
-        lost = planner.watch_now({new.id: other}, gone=[plant.stream.log_id])
-
-        assert lost == {plant.stream.log_id: 6}
-        with reading(plant.stream.engine) as connection:
-            (absence,) = list_absences(connection, kind=AbsenceKind.LOST)
-        with transaction(plant.stream.engine) as connection:
-            (message,) = outbox.unpublished(connection, "")
-        assert (absence.first_offset, absence.end_offset) == (4, 10)
-        assert (message.kind, message.body["frames"], message.body["log"]) == ("lost", 6, plant.stream.log_id)
-        assert {each.log_id for each in planner.plan_once().partitions} == {new.id}
-
-    def test_a_log_that_only_does_not_answer_is_kept(self, plant: Plant) -> None:
-        plant.log.grow(10)
-        planner = plant.planner(most_planned_batches=1)
+    def stopped(self, plant: Plant, *, dead: int, over: int = 8) -> Planned:
+        """The look after a range of four, ``dead`` of which were dead letters, averaged over ``over``."""
+        plant.log.grow(8)
+        plant.log.grow(4, partition=1)
+        planner = plant.planner(stop_ratio=0.4, most_planned_batches=1)
         planner.plan_once()
+        claim = plant.stream.must_claim()
+        ends = FrameEnds(frames=4, dead_letters=dead, over=over)
+        with transaction(plant.stream.engine) as connection:
+            save_verdicts(connection, claim, plant.stream.verdicts(claim))
+            partition_stats.learn(connection, claim, payload_bytes=4, offsets=4, line_priority=0, ends=ends)
+            finish(connection, claim)
+        return planner.plan_once()
 
-        assert planner.watch_now({}) == {}
-        assert {each.log_id for each in planner.plan_once().partitions} == {plant.stream.log_id}
+    def test_only_that_partition_is_not_planned(self, plant: Plant) -> None:
+        planned = self.stopped(plant, dead=4)
+
+        assert [each.is_stopped for each in planned.partitions] == [True, False, False]
+        assert of(planned).dead_share == 0.5
+        assert (plant.ranges(), plant.ranges(1)) == ([], [(0, 4, 0)])
+
+    @pytest.mark.parametrize(("dead", "over"), [(3, 8), (4, 12)])
+    def test_as_many_as_the_ratio_allows_stop_nothing(self, plant: Plant, dead: int, over: int) -> None:
+        planned = self.stopped(plant, dead=dead, over=over)
+
+        assert not of(planned).is_stopped
+
+    def test_it_goes_on_when_somebody_says_so(self, plant: Plant) -> None:
+        self.stopped(plant, dead=4)
+        with transaction(plant.stream.engine) as connection:
+            assert forgive(connection, plant.stream.log_id) == 1
+
+        planned = plant.planner(stop_ratio=0.4).plan_once()
+
+        assert not of(planned).is_stopped
+        assert plant.ranges() == [(4, 8, 0)]
+
+    def test_what_its_log_removes_meanwhile_is_lost_all_the_same(self, plant: Plant) -> None:
+        self.stopped(plant, dead=4)
+        plant.log.expire(6)
+
+        assert plant.planner(stop_ratio=0.4).plan_once().lost == 2
+
+
+class TestLogsThatAreGone:
+    """Of a topic that was made again, what was seen and never planned is LOST, and not merely nobody's."""
+
+    def test_what_was_seen_and_not_planned_is_lost(self, plant: Plant) -> None:
+        plant.log.grow(10)
+        plant.log.grow(3, partition=1)
+        planner = plant.planner(most_planned_batches=2)
+        planner.plan_once()
+        planner.watch_only({})
+
+        lost = planner.give_up(plant.stream.log_id)
+
+        with reading(plant.stream.engine) as connection:
+            found = [
+                (each.partition, each.first_offset, each.end_offset) for each in list_absences(connection)
+            ]
+            planned = cursors(connection, run_id=LIVE_RUN)
+        assert lost == 13 - sum(end - first for each in (0, 1) for first, end, _ in plant.ranges(each))
+        assert sum(end - first for _, first, end in found) == lost > 0
+        assert planned[plant.stream.log_id, 0] == 10
+        assert plant.is_clean()
+        with transaction(plant.stream.engine) as connection:
+            told = outbox.unpublished(connection, "")
+        assert {each.kind for each in told} == {"lost"}
+        assert sum(int(str(each.body["frames"])) for each in told) == lost
+
+    def test_a_second_time_and_by_another_planner_nothing_more_is_lost(self, plant: Plant) -> None:
+        plant.log.grow(10)
+        planners = [plant.planner(most_planned_batches=1) for _ in range(2)]
+        for planner in planners:
+            planner.plan_once()
+
+        lost = [planner.give_up(plant.stream.log_id) for planner in [*planners, planners[0]]]
+
+        assert lost == [6, 0, 0]
+
+    def test_a_log_that_was_away_for_a_moment_is_planned_by_what_is_known_of_it(self, plant: Plant) -> None:
+        plant.log.grow(10)
+        planner = plant.planner(batch_wait_s=5.0, frames_per_batch=100)
+        planner.plan_once()
+        plant.time.now += 3
+        planner.watch_only({})
+        plant.time.now += 3
+        planner.watch_only({plant.stream.log_id: plant.log})
+
+        assert planner.plan_once().frames == 10, "they have waited for six seconds"

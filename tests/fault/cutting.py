@@ -13,7 +13,7 @@ _COMMIT = b"COMMIT"
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CuttingProxy:
-    """Of every ``every`` commits one is cut (of 0, none): in turns before the server sees it and after it has answered.
+    """Of every ``every`` commits one is cut (of 0, none), in turns before the server sees it and after.
 
     Nobody behind it can tell the two apart: the connection is gone, and no answer came.
     """
@@ -29,8 +29,8 @@ class CuttingProxy:
     def serve(self, client: socket.socket) -> None:
         """One connection, until either side or we end it."""
         with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(str(self.server))
             try:
+                server.connect(str(self.server))
                 while self._pass_on(client, server):
                     pass
             except OSError:

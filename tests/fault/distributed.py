@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -74,10 +74,17 @@ class System:
 
     def start(self, role: str, faults: str = "never", **variables: object) -> Program:
         """``triad`` in this role, with these faults (see `triad_with_fakes`) and settings."""
-        name = f"{role}-{len(self.programs) + 1}"
         given = {f"TRIAD_{key.upper()}": str(value) for key, value in variables.items()}
+        return self._start(role, faults, _ROLES[role], given)
+
+    def command(self, *arguments: str) -> Program:
+        """``triad`` with these arguments."""
+        return self._start(arguments[0], "never", arguments, {})
+
+    def _start(self, kind: str, faults: str, arguments: Sequence[str], given: Mapping[str, str]) -> Program:
+        name = f"{kind}-{len(self.programs) + 1}"
         program = self.services.starter.start(
-            name, faults, _ROLES[role], {**self.variables, **given}, self.folder / f"{name}.log"
+            name, faults, arguments, {**self.variables, **given}, self.folder / f"{name}.log"
         )
         self.programs.append(program)
         return program
@@ -180,7 +187,7 @@ class System:
             time.sleep(LOOKS_EVERY_S)
 
     def drain(self, *, within_s: float = 30, kinds: Sequence[BatchKind] = tuple(BatchKind)) -> float:
-        """Wait until all that was sent is planned and nothing waits or is leased; the seconds that it took."""
+        """Wait until all that was sent is planned and nothing waits or is leased; how many seconds."""
         return self.wait_until(lambda: self.is_drained(kinds), "everything is done", within_s=within_s)
 
     def is_drained(self, kinds: Sequence[BatchKind] = tuple(BatchKind)) -> bool:
@@ -239,10 +246,22 @@ def fresh_port() -> int:
         return int(free.getsockname()[1])
 
 
+def page(port: int, name: str, *, within_s: float = 10) -> str:
+    """What a process says over HTTP, once it does."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(LOOKS_EVERY_S)
+
+
 def metric(port: int, name: str) -> dict[str, float]:
     """A metric of a process, by its labels' values joined with commas."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        said = answer.read().decode()
+    said = page(port, "metrics")
     return {
         ",".join(value for _, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(said)

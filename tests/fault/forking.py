@@ -5,6 +5,7 @@ and later how it ended. When the program that started it is gone, so are it and 
 """
 
 import ctypes
+import importlib
 import json
 import os
 import select
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,20 @@ ROOT = Path(__file__).parents[2]
 _LOOKS_EVERY_S = 0.02
 _START_S = 60.0
 _PR_SET_PDEATHSIG = 1
+# All that a process would import on its way; nothing of it begins a thread or opens a connection.
+_IMPORTED = (
+    "celery.app.amqp",
+    "celery.worker.consumer",
+    "kafka.admin",
+    "kafka.net.compat",
+    "kombu.transport.redis",
+    "redis",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "workers.health",
+    "workers.kafka_log",
+    "workers.kafka_sink",
+    "workers.processes",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,10 +174,8 @@ def serve(place: Path) -> dict[str, Any] | None:
 
 
 def _tell(connection: socket.socket, code: int) -> None:
-    try:
+    with suppress(OSError):  # whoever asked no longer cares
         connection.sendall(f"{code}\n".encode())
-    except OSError:
-        pass  # whoever asked no longer cares
     connection.close()
 
 
@@ -179,14 +192,10 @@ def become(wanted: Mapping[str, Any]) -> None:
 
 
 def run() -> None:
-    # All that a process would import on its way; nothing of it begins a thread or opens a connection.
-    import redis  # noqa: F401
-
-    import workers.health
-    import workers.kafka_log
-    import workers.kafka_sink
-    import workers.processes  # noqa: F401
-    from tests.fault.triad_with_fakes import main, prepare
+    for module in _IMPORTED:
+        importlib.import_module(module)
+    from tests.fault.triad_with_fakes import prepare
+    from workers.cli import main
 
     wanted = serve(Path(sys.argv[1]))
     if wanted is None:

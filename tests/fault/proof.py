@@ -1,5 +1,6 @@
 """The contract, held against what producers were told: by the audit, and by SQL that knows nothing of it."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,10 +64,16 @@ _SPANS = text(
     FROM absence a JOIN log ON log.id = a.log_id WHERE a.run_id = 0"""
 )
 
+_PLANNED = text(
+    """SELECT log.uuid, c."partition", c.next_offset
+    FROM plan_cursor c JOIN log ON log.id = c.log_id WHERE c.run_id = 0"""
+)
+
 # Rows of a claim that did not finish its batch: what a worker wrote that no longer held it.
 _FOREIGN = text(
     """SELECT count(*) FROM verdict v JOIN batch b ON b.id = v.batch_id
-    WHERE v.fence <> b.fence OR b.state <> 'done' OR v."offset" < b.first_offset OR v."offset" >= b.end_offset"""
+    WHERE v.fence <> b.fence OR b.state <> 'done'
+    OR v."offset" < b.first_offset OR v."offset" >= b.end_offset"""
 )
 
 
@@ -74,12 +81,19 @@ def violations(connection: Connection, acks: Sequence[Ack], removed: Removed) ->
     """What of the contract does not hold, in words; empty where all does. Nothing may be under way.
 
     ``removed`` is below which offset somebody deleted records, by topic id and partition: only there may a
-    frame be lost.
+    frame be lost. Of a topic that is gone nobody can tell what came after the last look at it: beyond what
+    was planned, its frames are nobody's.
     """
+    planned = {(uuid, partition): next_ for uuid, partition, next_ in connection.execute(_PLANNED)}
+    known = [
+        ack
+        for ack in acks
+        if removed.get(ack.place[:2]) != math.inf or ack.offset < planned.get(ack.place[:2], 0)
+    ]
     return [
         *_by_audit(connection),
-        *_by_acks(acks, _ends(connection), removed),
-        *_by_watermark(connection, acks),
+        *_by_acks(known, _ends(connection), removed),
+        *_by_watermark(connection, known),
         *_by_fence(connection),
     ]
 

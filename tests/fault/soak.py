@@ -48,10 +48,10 @@ class Soak:
         """By name, with how often they come in proportion to each other."""
         services = self.system.services
         return {
-            "kill one": (30, lambda: self._some().program.kill()),
+            "kill one": (30, self._kill_one),
             "kill several": (8, self._kill_several),
             "pause": (15, self._pause),
-            "ask to end": (15, lambda: self._some().program.ask_to_end()),
+            "ask to end": (15, self._ask_to_end),
             "flush redis": (6, services.redis.flush),
             "restart redis": (4, self._restart_redis),
             "ring often": (6, self._ring_often),
@@ -126,6 +126,12 @@ class Soak:
         self.system.send(
             [picture(False, 0), picture(False, 0, mark), picture(False, 1)], self.random.randrange(2)
         )
+
+    def _kill_one(self) -> None:
+        self._some().program.kill()
+
+    def _ask_to_end(self) -> None:
+        self._some().program.ask_to_end()
 
     def _kill_several(self) -> None:
         for _ in range(3):

@@ -7,7 +7,8 @@ FRAMES = 200
 
 
 def test_a_topic_made_again_is_another_log_and_the_old_ones_rest_is_lost(system: System) -> None:
-    system.start("planner")
+    port = fresh_port()
+    system.start("planner", http_port=port, most_planned_batches=8)
     system.start("reason")
     slow = system.start("inspect", "taking:0.2")
     system.produce(FRAMES)
@@ -16,10 +17,15 @@ def test_a_topic_made_again_is_another_log_and_the_old_ones_rest_is_lost(system:
     system.make_topic_again()
     system.produce(FRAMES)
     slow.kill()
-    system.start("inspect")
+    inspecting = fresh_port()
+    system.start("inspect", http_port=inspecting)
     system.drain()
 
     found = system.assert_contract()
+    counted = [sum(metric(each, "triad_lost_frames_total").values()) for each in (port, inspecting)]
+    print(f"lost: {counted[0]:.0f} never planned, {counted[1]:.0f} planned")  # noqa: T201
+    assert counted[0] > 0, "what the planner had seen and not planned"
+    assert sum(counted) == found.lost
     by_log = dict(system.rows("SELECT log_id, count(*) FROM verdict GROUP BY log_id"))
     assert len(by_log) == 2, "two logs under one name"
     assert by_log[max(by_log)] == FRAMES, "none of the new frames was taken for an old one"

@@ -1,6 +1,8 @@
 """Frames that no model can bear: they take nobody with them, whatever they do and wherever they stand."""
 
-from tests.fault.distributed import System, picture
+import time
+
+from tests.fault.distributed import System, fresh_port, metric, page, picture
 from tests.fault.triad_with_fakes import KILLS, RAISES
 
 FRAMES_PER_BATCH = 8
@@ -56,3 +58,55 @@ def test_a_frame_that_kills_in_any_position_is_cornered_and_its_neighbours_get_v
     print(f"{system.deaths} workers died of {size} frames")  # noqa: T201
     assert system.deaths == size * 4
     assert system.assert_contract().verdict == size * (size - 1)
+
+
+def test_where_every_frame_is_rubbish_the_partition_stops_loudly_and_goes_on_when_told(
+    system: System,
+) -> None:
+    """Averaged over 20 frames, 0.9 is passed at the seventh range of eight; what is planned by then ends."""
+    system.variables |= {"TRIAD_STOP_RATIO_FRAMES": "20", "TRIAD_MOST_PLANNED_BATCHES": "2"}
+    port = fresh_port()
+    rubbish = [b"not a picture %d" % number for number in range(200)]
+    system.produce(40, partition=1)
+    system.send(rubbish, partition=0)
+    planner = system.start("planner", http_port=port)
+    system.start("inspect")
+    system.start("reason")
+
+    system.wait_until(
+        lambda: (
+            [key for key, is_stopped in metric(port, "triad_planning_stopped").items() if is_stopped]
+            == [f"0,{system.topic}"]
+        ),
+        "the planner stops this partition",
+    )
+    system.wait_until(lambda: system.leases() == 0, "what was planned is done")
+    planned = planned_of(system, 0)
+    assert 40 <= planned < 100, "not all, and not at the first bad frame"
+    assert "critical" in planner.said()
+    assert f"stopped, all dead letters: {system.topic}[0]" in page(port, "readyz?verbose")
+    system.produce(40, partition=1)
+    system.wait_until(lambda: system.verdicts == 80, "the other partition goes on")
+    assert planned_of(system, 0) == planned
+
+    system.produce(20, partition=0)
+    while planned_of(system, 0) < 220:
+        resume(system)
+        time.sleep(0.2)
+    system.drain()
+
+    assert {reason for _, reason in dead_letters(system)} == {"unsupported_format"}
+    found = system.assert_contract()
+    assert (found.dead_letter, found.verdict) == (200, 100)
+
+
+def planned_of(system: System, partition: int) -> int:
+    return system.number(
+        'SELECT coalesce(max(next_offset), 0) FROM plan_cursor WHERE "partition" = :partition',
+        partition=partition,
+    )
+
+
+def resume(system: System) -> None:
+    told = system.command("topics", "resume", system.topic)
+    assert told.wait(10) == 0, told.said()

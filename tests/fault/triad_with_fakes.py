@@ -4,7 +4,7 @@ WORD[:NUMBER],... as in ``taking:0.1,poison,after claim:2``. Run as a program by
 after the first argument is `triad`'s own.
 """
 
-import datetime
+import datetime as dt
 import os
 import signal
 import sys
@@ -86,17 +86,17 @@ def poisoned(frames: Sequence[Frame]) -> None:
 
 def move_clock(seconds: float) -> None:
     """Have all that is ours see another time of day, as on a machine without NTP."""
-    real_time, real = time.time, datetime.datetime
+    real_time, real = time.time, dt.datetime
     setattr(time, "time", lambda: real_time() + seconds)  # noqa: B010 -- a fake
 
     class _IsReal(type):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, real)
 
-    class Moved(real, metaclass=_IsReal):
+    class Moved(dt.datetime, metaclass=_IsReal):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            return real.now(tz) + datetime.timedelta(seconds=seconds)
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            return real.now(tz) + dt.timedelta(seconds=seconds)
 
     for name, module in list(sys.modules.items()):
         is_ours = name.partition(".")[0] in ("pipelines", "storage", "workers")
@@ -115,48 +115,62 @@ def ring_often(times: int) -> None:
     workers.tasks.ring = ring
 
 
+def pausing(seconds: float) -> Call:
+    return lambda *_: time.sleep(seconds)
+
+
+# Before every call of the model that inspects, and of the one that reasons, by word; each is given NUMBER.
+INSPECTING: dict[str, Callable[[str], Call]] = {
+    "slow": lambda _: pausing(SLOW_S),
+    "taking": lambda seconds: pausing(float(seconds)),
+    "inspecting": lambda number: dying(nothing, at_call=int(number or 1)),
+    "hanging": lambda number: hanging(nothing, at_call=int(number or 1)),
+    "poison": lambda _: poisoned,
+}
+EXPLAINING: dict[str, Callable[[str], Call]] = {
+    "slow": INSPECTING["slow"],
+    "taking": INSPECTING["taking"],
+    "explaining": INSPECTING["inspecting"],
+}
+WORLD: dict[str, Callable[[str], None]] = {
+    "clock": lambda seconds: move_clock(float(seconds)),
+    "ringing": lambda times: ring_often(int(times)),
+}
+
+
 def prepare(faults: str) -> None:
     """Put the fakes in their places, and the faults."""
-    before_inspect: list[Call] = []
-    before_explain: list[Call] = []
-    for word in faults.split(","):
-        fault, _, number = word.partition(":")
-        match fault:
-            case "never":
-                pass
-            case "slow":
-                before_inspect.append(lambda *_: time.sleep(SLOW_S))
-                before_explain.append(lambda *_: time.sleep(SLOW_S))
-            case "taking":
-                seconds = float(number)
-                before_inspect.append(lambda *_, seconds=seconds: time.sleep(seconds))
-                before_explain.append(lambda *_, seconds=seconds: time.sleep(seconds))
-            case "inspecting":
-                before_inspect.append(dying(nothing, at_call=int(number or 1)))
-            case "explaining":
-                before_explain.append(dying(nothing, at_call=int(number or 1)))
-            case "hanging":
-                before_inspect.append(hanging(nothing, at_call=int(number or 1)))
-            case "poison":
-                before_inspect.append(poisoned)
-            case "clock":
-                move_clock(float(number))
-            case "ringing":
-                ring_often(int(number))
-            case _:
-                owner, name = PLACES[fault]
-                setattr(owner, name, dying(getattr(owner, name), at_call=int(number or 1)))
+    words = [(word, number) for word, _, number in (each.partition(":") for each in faults.split(","))]
+    for word, number in words:
+        assert word == "never" or word in {*INSPECTING, *EXPLAINING, *WORLD, *PLACES}, word
+        if word in WORLD:
+            WORLD[word](number)
+        if word in PLACES:
+            owner, name = PLACES[word]
+            setattr(owner, name, dying(getattr(owner, name), at_call=int(number or 1)))
+    models = FakeModels(
+        before_inspect=one_after_another(
+            [INSPECTING[word](number) for word, number in words if word in INSPECTING]
+        ),
+        before_explain=one_after_another(
+            [EXPLAINING[word](number) for word, number in words if word in EXPLAINING]
+        ),
+    )
+    for module in ("workers.wiring", "workers.processes"):
+        if module in sys.modules:
+            setattr(sys.modules[module], "load_models", lambda *_: models)  # noqa: B010 -- a fake, whatever its type
 
-    def all_of(them: list[Call]) -> Callable[[Any], None]:
-        return lambda items: [each(items) for each in them] and None
 
-    models = FakeModels(before_inspect=all_of(before_inspect), before_explain=all_of(before_explain))
-    setattr(workers.wiring, "load_models", lambda *_: models)  # noqa: B010 -- a fake, whatever its type
-    processes = sys.modules.get("workers.processes")
-    if processes is not None:
-        setattr(processes, "load_models", lambda *_: models)  # noqa: B010
+def one_after_another(calls: Sequence[Call]) -> Call:
+    def call(items: object) -> None:
+        for each in calls:
+            each(items)
+
+    return call
 
 
 if __name__ == "__main__":
+    import workers.processes
+
     prepare(sys.argv.pop(1))
     main()

@@ -143,7 +143,7 @@ def test_a_finished_range_teaches_its_bytes_and_its_lines_priority(stores: Store
     log_id = inspect_all(stores, log)
 
     found = learnt(stores, log_id)
-    assert found == PartitionStat(bytes_per_offset=len(plate) * 6 / 8, line_priority=7)
+    assert found == PartitionStat(bytes_per_offset=len(plate) * 6 / 8, line_priority=7, dead_share=2 / 1000)
 
 
 def test_a_range_of_losses_alone_teaches_nothing(stores: Stores, plate: bytes) -> None:

@@ -27,6 +27,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 DEPLOY = DOCUMENT.parents[1] / "deploy" / "prometheus"
 LATE = {  # of label sets that only the plant can give
     *("triad_lost_frames_total", "triad_last_verdict_timestamp_seconds", "triad_seconds_to_retention"),
+    "triad_planning_stopped",
 }
 ALLOWED_LABELS = {
     *("line", "station", "stage", "model", "verdict", "reason", "code"),  # of our conventions

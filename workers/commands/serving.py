@@ -97,3 +97,30 @@ def create_topics(
     for topic, configs in wanted.items():
         found = ensure_topic(settings, topic, partitions=partitions, configs=configs)
         say(f"{topic}: {found} partitions")
+
+
+@topics_app.command("resume")
+def resume_topic(
+    context: typer.Context, topic: Annotated[str, typer.Argument(help="The topic of frames.")]
+) -> None:
+    """Plan a topic again that was stopped because its frames were dead letters.
+
+    It stops again where the frames to come are no better. What became a dead letter stays one.
+
+    Example: triad topics resume frames.local
+    """
+    from pipelines.errors import InputRefused
+    from storage.database import transaction
+    from storage.logs import newest_log
+    from storage.partition_stats import forgive
+    from storage.schema import LogKind
+    from workers.terminal import say
+    from workers.wiring import open_stores
+
+    stores = open_stores(loaded_settings(context).settings)
+    with transaction(stores.engine) as connection:
+        log = newest_log(connection, kind=LogKind.KAFKA, name=topic)
+        if log is None:
+            raise InputRefused(f"no topic {topic!r} was ever read; TRIAD_FRAMES_TOPICS names those that are")
+        partitions = forgive(connection, log.id)
+    say(f"{topic}: dead letters are counted anew, in {partitions} partitions")
