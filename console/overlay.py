@@ -123,8 +123,9 @@ def _shrunk(pixels: Pixels, *, side_px: int) -> Pixels:
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)  # of the same depth
-    return small
+    small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    same_depth: Pixels = small
+    return same_depth
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
