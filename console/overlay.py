@@ -4,11 +4,13 @@ Colour and opacity come from calibrated evidence, so two frames of one recipe ca
 normal frame stays clear. Nothing is stretched to the frame's own range.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.frame import Picture
+from pipelines.frame import Picture, Pixels
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
 from pipelines.regions import Region
@@ -101,18 +103,29 @@ def _box(drawn: Rgb, region: Region, label: str, width: int) -> None:
 
 
 def thumbnail(picture: Picture, *, side_px: int = 160) -> Rgb:
-    """The whole frame, shrunk so that neither side is longer than ``side_px``; never enlarged."""
-    return fitted(picture.rgb8(), side_px=side_px)
+    """The whole frame, shrunk so that neither side is longer than ``side_px``; never enlarged.
+
+    Shrunk before it is made eight bits and RGB: as many frames pass here as through the model, and a large
+    one would take twelve times its own memory on the way.
+    """
+    small = Picture(pixels=_shrunk(picture.pixels, side_px=side_px), bit_depth=picture.bit_depth)
+    return small.rgb8()
 
 
-def fitted(pixels: NDArray[np.uint8], *, side_px: int) -> NDArray[np.uint8]:
+def fitted(pixels: Rgb, *, side_px: int) -> Rgb:
     """The same picture with its longer side at most ``side_px``."""
+    return _shrunk(pixels, side_px=side_px).astype(np.uint8, copy=False)
+
+
+def _shrunk(pixels: Pixels, *, side_px: int) -> Pixels:
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    same_depth: Pixels = small
+    return same_depth
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

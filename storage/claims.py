@@ -7,10 +7,21 @@ from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update, and_, or_, select, union_all, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from pipelines.errors import InspectionError
 from storage.columns import clock
-from storage.schema import IS_WAITING, BatchKind, BatchState, absence, batch, dead_letter, verdict
+from storage.schema import (
+    IS_WAITING,
+    BatchKind,
+    BatchState,
+    LogKind,
+    absence,
+    batch,
+    dead_letter,
+    log,
+    verdict,
+)
 
 
 class StaleFence(InspectionError):
@@ -46,9 +57,17 @@ class Claim:
     verdict_batch_id: int
 
 
-def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: timedelta) -> Claim | None:
+def claim_next(
+    connection: Connection,
+    *,
+    kind: BatchKind,
+    owner: str,
+    lease: timedelta,
+    log_kind: LogKind | None = None,
+) -> Claim | None:
     """Take the next batch of this kind; None if none waits.
 
+    ``log_kind`` is which logs this process can read; None is for one that reads none, or all.
     The live run's come first, then a run's by priority, those of equal priority as they were planned.
     Raises the fence and counts the attempt. ``owner`` names a process, for ``expire_leases(owners_gone=…)``.
     Commit before working: until then nobody else sees the claim, nor the attempt if this process dies.
@@ -59,6 +78,7 @@ def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: ti
             batch.c.kind == kind,
             IS_WAITING,
             or_(batch.c.not_before.is_(None), batch.c.not_before <= clock()),
+            *of_kind(log_kind),
         )
         .order_by(batch.c.run_id, batch.c.priority.desc(), batch.c.id)
         .limit(1)
@@ -80,6 +100,13 @@ def claim_next(connection: Connection, *, kind: BatchKind, owner: str, lease: ti
     )
     row = connection.execute(taken).one_or_none()
     return None if row is None else claim_of(row)
+
+
+def of_kind(log_kind: LogKind | None) -> tuple[ColumnElement[bool], ...]:
+    """Only batches of logs of this kind."""
+    if log_kind is None:
+        return ()
+    return (batch.c.log_id.in_(select(log.c.id).where(log.c.kind == log_kind)),)
 
 
 def claim_of(row: Row[Any]) -> Claim:

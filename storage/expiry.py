@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
 
-from storage.claims import Claim, claim_of, finish, require_held
+from storage.claims import Claim, claim_of, finish, of_kind, require_held
 from storage.columns import clock
 from storage.planning import add_batches, new_batch
-from storage.schema import IS_LEASED, BatchKind, BatchState, batch
+from storage.schema import IS_LEASED, BatchKind, BatchState, LogKind, batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,15 @@ class Expired:
 
 
 def expire_leases(
-    connection: Connection, *, owners_gone: Collection[str] = (), attempt_limit: int
+    connection: Connection,
+    *,
+    owners_gone: Collection[str] = (),
+    attempt_limit: int,
+    log_kind: LogKind | None = None,
 ) -> Expired:
     """Take back every lease that ran out, and those of ``owners_gone`` at once.
+
+    With ``log_kind`` only those of logs of this kind: whoever gives a frame up must be able to read it.
 
     A batch of more than one frame is split in two, because one of its frames may have killed the worker.
     A single frame goes back until it has had ``attempt_limit`` attempts; then it stays leased and is
@@ -35,7 +41,12 @@ def expire_leases(
     batch, its amendment, and call ``exhaust``, in this transaction. Left undone, it is reported again.
     """
     late = or_(batch.c.lease_until < clock(), batch.c.owner.in_(list(owners_gone)))
-    left_behind = select(batch).where(IS_LEASED, late).order_by(batch.c.id).with_for_update(skip_locked=True)
+    left_behind = (
+        select(batch)
+        .where(IS_LEASED, late, *of_kind(log_kind))
+        .order_by(batch.c.id)
+        .with_for_update(skip_locked=True)
+    )
     returned, divided, exhausted = [], [], []
     for row in connection.execute(left_behind).all():
         if _frames(row) > 1:

@@ -100,6 +100,11 @@ class RealBroker(KafkaBroker):
                 raise RuntimeError(f"Kafka did not start in {START_S} s: {said}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int | None:
+        """Of the broker's process, while it runs."""
+        return self._process.pid if self._process else None
+
     def stop(self) -> None:
         """As an operator stops it: what was acknowledged is on disk."""
         self._end(signal.SIGTERM)

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,7 +11,8 @@ from celery import Celery
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
-from workers.tasks import ring
+from pipelines.errors import StageUnavailable
+from workers.tasks import Doorbell
 
 _START_S, _STOP_S = 10.0, 30.0
 
@@ -59,9 +61,9 @@ class CeleryWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         worker_state.should_stop = 0
-        if self._is_here:
-            for _ in range(2):  # it waits for one more message, or two seconds, even when told to stop
-                ring(self._app, self._queues[0])
+        for _ in range(2):  # it waits for one more message, or ten seconds, even when told to stop
+            with suppress(StageUnavailable):
+                Doorbell(self._app).ring(self._queues[0])
         self._thread.join(_STOP_S)
         worker_state.should_stop = None
 

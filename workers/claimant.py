@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 from pipelines.errors import InspectionError, StageUnavailable
 from storage.claims import Claim, StaleFence, claim_next, hand_back, renew
 from storage.database import database_now, transaction
-from storage.schema import BatchKind
+from storage.schema import BatchKind, LogKind
 from workers.lease import heartbeat
 from workers.watch import Watch
 from workers.watchdog import Watchdog
@@ -62,6 +62,7 @@ class Claimant:
     owner: str
     lease: timedelta
     backoff: timedelta
+    log_kind: LogKind | None = None  # which logs this process can read; None reads all
     is_stopping: Callable[[], bool] = lambda: False
     watchdog: Watchdog | None = None
     faults: Faults = field(default_factory=Faults)
@@ -77,7 +78,9 @@ class Claimant:
             return False
         try:
             with transaction(self.engine) as connection:
-                claim = claim_next(connection, kind=kind, owner=self.owner, lease=self.lease)
+                claim = claim_next(
+                    connection, kind=kind, owner=self.owner, lease=self.lease, log_kind=self.log_kind
+                )
                 claimed_at = None if claim is None else database_now(connection)
         except StageUnavailable as outage:
             self._note_outage(outage)

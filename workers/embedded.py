@@ -43,7 +43,8 @@ class EmbeddedSystem:
             # A range waits for nothing: whoever entered the files is waiting for them.
             bounds = replace(plan_bounds(self._settings), batch_wait_s=0.0)
             self._planner = Planner(self.stores.engine, {self.stores.log.log.id: self.stores.log}, bounds)
-            self._take_back(others_are_gone=True)
+            if self._settings.is_embedded:  # else workers run elsewhere, and their planner takes back
+                self._take_back(others_are_gone=True)
             self._stack = stack.pop_all()
         return self
 
@@ -61,11 +62,7 @@ class EmbeddedSystem:
             StageUnavailable: A service stayed away for ``give_up_after_s``; the next run goes on from here.
             InputRefused: What a recipe names cannot be had.
         """
-        if not self._settings.is_embedded:
-            raise InputRefused(
-                "TRIAD_KAFKA_SERVERS or TRIAD_BROKER_URL is set, so frames come from Kafka and workers run "
-                "elsewhere: send a folder with triad produce, or unset both"
-            )
+        require_embedded(self._settings)
         # Celery costs 0.2 s, and a run with nothing to do needs none.
         from workers.celery_worker import CeleryWorker
         from workers.tasks import QUEUES, make_app, ring
@@ -131,6 +128,15 @@ class EmbeddedSystem:
         is_over = since is not None and time.monotonic() - since >= self._settings.give_up_after_s
         if outage is not None and is_over:
             raise outage
+
+
+def require_embedded(settings: Settings) -> None:
+    """Raises ``InputRefused`` where frames come from Kafka and workers run elsewhere."""
+    if not settings.is_embedded:
+        raise InputRefused(
+            "TRIAD_KAFKA_SERVERS or TRIAD_BROKER_URL is set, so frames come from Kafka and workers run "
+            "elsewhere: send a folder with triad produce, or unset both"
+        )
 
 
 def _waiting(left: dict[BatchKind, Backlog]) -> list[str]:

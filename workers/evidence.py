@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePath
 
-from console.overlay import heat_picture, png, thumbnail, webp
+from console.overlay import heat_picture, jpeg, png, thumbnail
 from pipelines.inspection import Inspection, asks_for_rationale, shown_to_reasoner
 from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
@@ -37,10 +37,12 @@ def verdict_row(
     received_at: datetime,
     asks: bool,
     note: str | None,
+    reference_id: str | None,
 ) -> VerdictRow:
     """Put the evidence into the picture store and say in a row where it is.
 
     ``asks`` says that the frame will get a rationale; ``note`` is for when the verdict has none of its own.
+    Asks no model anything, so that a thread may do it while the device is busy.
 
     Safe to repeat: the store names pictures by content. The bytes of a passed frame are not kept unless it
     gets a rationale: passes are nearly all frames of a line, and a thumbnail with its map shows them.
@@ -68,9 +70,10 @@ def verdict_row(
         recipe=verdict.recipe,
         note=verdict.note or note,
         heat_map_uri=_keep_heat(inspection, expert.recipe, pictures) if is_kept else None,
-        thumbnail_uri=pictures.put(webp(thumbnail(frame.picture)), "webp"),
+        # Every frame has one, so its making counts: WebP saves 2 kB and takes forty times as long.
+        thumbnail_uri=pictures.put(jpeg(thumbnail(frame.picture)), "jpg"),
         picture_uri=keep_payload(record, pictures) if is_kept else None,
-        reference_id=expert.nearest(frame) if asks else None,
+        reference_id=reference_id,
         case=_case(inspection) | (_shown(inspection, expert, pictures) if asks else {}),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from pipelines.decoding import payload_sha256
-from pipelines.errors import RejectReason
+from pipelines.errors import RejectReason, StageUnavailable
 from pipelines.verdict import Outcome
 from storage.batches import BatchKind, Claim, Expired, exhaust, expire_leases, leasing_owners
 from storage.database import database_now, transaction
@@ -16,7 +17,7 @@ from storage.dead_letters import DeadLetterRow, save_dead_letters
 from storage.pictures import PictureStore
 from storage.public_ids import public_id
 from storage.recipes import load_recipe
-from storage.schema import AbsenceKind
+from storage.schema import AbsenceKind, LogKind
 from storage.verdict_queries import get_verdict
 from storage.verdicts import save_amendment
 from workers.evidence import keep_payload
@@ -35,6 +36,7 @@ def take_back(
     engine: Engine,
     *,
     attempt_limit: int,
+    log_kind: LogKind | None = None,
     log: Callable[[int], FrameLog],
     pictures: PictureStore,
     gone: Callable[[Collection[str]], Collection[str]] = lambda owners: (),
@@ -42,20 +44,29 @@ def take_back(
 ) -> Expired:
     """Split, hand on or give up every batch whose lease ran out, in one transaction.
 
-    ``log`` is by the ledger's id. ``gone`` picks, of the owners that hold leases now, those that are known
-    to be dead: theirs end at once.
+    ``log`` is by the ledger's id, of logs of ``log_kind``. ``gone`` picks, of the owners that hold leases
+    now, those that are known to be dead: theirs end at once. A frame whose log does not answer stays leased
+    until a later sweep; it holds up no other.
 
     Raises:
-        StageUnavailable: The database, or the log of a frame to be given up; nothing was changed.
+        StageUnavailable: The database; nothing was changed.
     """
     watch = watch or Watch()
     given_up: list[tuple[Claim, Inspected | None]] = []
     with transaction(engine) as connection:
         owners = gone(leasing_owners(connection))
-        expired = expire_leases(connection, owners_gone=owners, attempt_limit=attempt_limit)
+        expired = expire_leases(
+            connection, owners_gone=owners, attempt_limit=attempt_limit, log_kind=log_kind
+        )
         for claim in expired.exhausted:
-            end = give_up(connection, claim, log=log(claim.log_id), pictures=pictures)
+            try:
+                with connection.begin_nested():
+                    end = give_up(connection, claim, log=log(claim.log_id), pictures=pictures)
+            except StageUnavailable as outage:
+                _log.warning("frame cannot be given up yet", batch=claim.batch_id, error=str(outage))
+                continue
             given_up.append((claim, end))
+    expired = replace(expired, exhausted=tuple(claim for claim, _ in given_up))
     watch.leases_expired(expired)
     for claim, end in given_up:
         if end is None:

@@ -23,6 +23,7 @@ from storage.replays import get_replay
 from storage.schema import AbsenceKind
 from storage.verdicts import SavedVerdicts, VerdictRow, save_verdicts
 from workers.admission import Admitted
+from workers.behind import Behind, behind
 from workers.bisection import bisected
 from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
@@ -76,13 +77,19 @@ class InspectDesk:
         if replay is not None:
             log = ReplayedLog(log=log, replay=replay, lines=self.reading_ahead.lines)
         began = time.monotonic()
-        with self.reading_ahead.pieces(log, claim, recipes=hashes, received_at=now) as pieces:
-            for call in calls(self._admitted(pieces, ends), self.call_size):
+        with (
+            self.reading_ahead.pieces(log, claim, recipes=hashes, received_at=now) as pieces,
+            behind(self._kept) as keeping,
+        ):
+            for number, call in enumerate(calls(self._admitted(pieces, ends), self.call_size)):
                 checkpoint()
-                if not ends.verdicts and self._is_too_long(claim, call, now):
+                if number == 0 and self._is_too_long(claim, call, now):
                     self._cut_in_two(claim)
                     return
-                self._inspect_group(call, recipes[call[0].frame.product], ends)
+                judged = self._judged(call, recipes[call[0].frame.product], ends)
+                self._settle(keeping, ends)
+                keeping.hand_over(judged)
+            self._settle(keeping, ends)
         checkpoint()
         self._write(claim, ends)
         self.duration.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
@@ -108,7 +115,8 @@ class InspectDesk:
         with transaction(self.claimant.engine) as connection:
             split_claim(connection, claim)
 
-    def _inspect_group(self, group: Sequence[Admitted], recipe: Recipe, ends: "Ends") -> None:
+    def _judged(self, group: Sequence[Admitted], recipe: Recipe, ends: "Ends") -> list["Judged"]:
+        """What the model says of one call's frames; those it can say nothing of are given up."""
         try:
             expert = self.models.expert(recipe)
         except InputRefused as refusal:
@@ -117,40 +125,58 @@ class InspectDesk:
             gone = FrameRejected(RejectReason.UNKNOWN_PRODUCT, f"recipe {recipe.hash[:12]}: {refusal}")
             for admitted in group:
                 self._give_up(admitted.record, gone, ends)
-            return
+            return []
 
-        def inspect(some: Sequence[Admitted]) -> list[tuple[VerdictRow, bool]]:
+        def inspect(some: Sequence[Admitted]) -> list[Judged]:
             with self.claimant.watch.stage(Stage.LOCALIZE):
                 inspections = expert.inspect([admitted.frame for admitted in some])
-            with self.claimant.watch.stage(Stage.EVIDENCE):
-                pairs = zip(some, inspections, strict=True)
-                return [self._kept(admitted, inspection, expert, ends) for admitted, inspection in pairs]
+            pairs = zip(some, inspections, strict=True)
+            return [self._judge(admitted, inspection, expert, ends) for admitted, inspection in pairs]
 
-        for admitted, end in zip(group, bisected(group, inspect), strict=True):
+        found = zip(group, bisected(group, inspect), strict=True)
+        judged = []
+        for admitted, end in found:
             if isinstance(end, Exception):
                 self._give_up(admitted.record, end, ends)
-                continue
-            row, asks = end
-            ends.verdicts.append(row)
-            if asks:
-                ends.asking.append(row.offset)
+            else:
+                judged.append(end)
+        return judged
 
-    def _kept(
-        self, admitted: Admitted, inspection: Inspection, expert: Expert, ends: "Ends"
-    ) -> tuple[VerdictRow, bool]:
-        """The verdict's row, its evidence kept; and whether the frame goes on to the reasoner."""
+    def _judge(self, admitted: Admitted, inspection: Inspection, expert: Expert, ends: "Ends") -> "Judged":
         is_wanted = wants_rationale(inspection, expert)
         asks = is_wanted and ends.has_reason_room
-        row = verdict_row(
-            admitted.record,
-            inspection,
-            expert,
-            self.pictures,
+        return Judged(
+            record=admitted.record,
+            inspection=inspection,
+            expert=expert,
             received_at=ends.received_at,
             asks=asks,
             note="no rationale: too many frames wait for one" if is_wanted and not asks else None,
+            reference_id=expert.nearest(admitted.frame) if asks else None,
         )
-        return row, asks
+
+    def _kept(self, judged: "Judged") -> VerdictRow:
+        """Its evidence kept: drawn and written in a thread, while the model is at the next frames."""
+        with self.claimant.watch.stage(Stage.EVIDENCE):
+            return verdict_row(
+                judged.record,
+                judged.inspection,
+                judged.expert,
+                self.pictures,
+                received_at=judged.received_at,
+                asks=judged.asks,
+                note=judged.note,
+                reference_id=judged.reference_id,
+            )
+
+    def _settle(self, keeping: Behind["Judged", VerdictRow], ends: "Ends") -> None:
+        for judged, end in keeping.settle():
+            if isinstance(end, Exception):
+                self._give_up(judged.record, end, ends)
+                continue
+            ends.verdicts.append(end)
+            if judged.asks:
+                ends.asking.append(end.offset)
 
     def _give_up(self, record: Record, error: Exception, ends: "Ends") -> None:
         """A dead letter for what can never be inspected, or what has failed for the last time."""
@@ -201,6 +227,19 @@ class InspectDesk:
         if claim.run_id != LIVE_RUN:
             return None
         return FrameEnds(frames=ends.frames, dead_letters=len(ends.dead_letters), over=self.stop_ratio_frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judged:
+    """A frame that the model is done with, and all that its row will say besides its evidence's places."""
+
+    record: Record
+    inspection: Inspection
+    expert: Expert
+    received_at: datetime
+    asks: bool  # for a rationale
+    note: str | None
+    reference_id: str | None
 
 
 @dataclass(slots=True, kw_only=True)

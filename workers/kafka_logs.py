@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from pipelines.errors import StageUnavailable
+from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Line
 from storage.database import reading, transaction
 from storage.logs import Log, get_log, newest_log, next_epoch, open_log
@@ -89,6 +89,7 @@ class KafkaLogs:
         if log is None or newest is None or log.kind is not LogKind.KAFKA or log.name not in self.topics:
             named = f"log {log_id}" if log is None else f"{log.kind.value} {log.name}"
             raise StageUnavailable(f"{named} is not read here: see TRIAD_FRAMES_TOPICS")
+        self.on_open(log.id, log.name)
         if newest.id != log.id:
             return GoneLog(identity=LogIdentity(id=log.uuid, epoch=log.epoch))
         present, opened = self._present(log.name)
@@ -111,19 +112,28 @@ class KafkaLogs:
     def _present(self, topic: str) -> tuple[Log, KafkaLog]:
         with self._lock:
             known = self._open.get(topic)
-            if known is not None and known[1].topic.uuid() == known[0].uuid:
+            if known is not None and self._uuid(known[1]) == known[0].uuid:
                 return known
             if known is not None:
                 _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
                 self._gone.append(known[0].id)
             self._close(topic)
-            opened = open_kafka_log(self.settings, topic, lines=self.line)
+            try:
+                opened = open_kafka_log(self.settings, topic, lines=self.line)
+            except InputRefused as refusal:  # a right taken away must not cost a range an attempt
+                raise StageUnavailable(str(refusal)) from refusal
             with transaction(self.engine) as connection:
                 log = open_log(connection, kind=LogKind.KAFKA, name=topic, uuid=opened.identity.id)
             opened.identity = LogIdentity(id=log.uuid, epoch=log.epoch)
             self._open[topic] = log, opened
             self.on_open(log.id, topic)
             return self._open[topic]
+
+    def _uuid(self, log: KafkaLog) -> str:
+        try:
+            return log.topic.uuid()
+        except InputRefused as refusal:
+            raise StageUnavailable(str(refusal)) from refusal
 
     def _close(self, topic: str) -> None:
         closed = self._open.pop(topic, None)

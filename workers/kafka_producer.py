@@ -1,5 +1,6 @@
 """The producer on Kafka: acknowledged by all replicas, never doubled by its own retries."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -75,8 +76,10 @@ def open_producer(settings: Settings, *, delivery_timeout_s: float = 30.0) -> Ka
     return KafkaProducer(clients=clients, client=client, delivery_timeout_s=delivery_ms / 1000)
 
 
-def ensure_topic(settings: Settings, topic: str, *, partitions: int | None) -> int:
-    """How many partitions the topic has; made with ``partitions`` of them where it is not there.
+def ensure_topic(
+    settings: Settings, topic: str, *, partitions: int | None, configs: Mapping[str, str] | None = None
+) -> int:
+    """How many partitions the topic has; made with ``partitions`` and ``configs`` where it is not there.
 
     Raises:
         StageUnavailable: No broker answered.
@@ -94,11 +97,22 @@ def ensure_topic(settings: Settings, topic: str, *, partitions: int | None) -> i
             raise InputRefused(f"topic {topic!r} does not exist: make it, or say --partitions N")
         with clients.errors(f"making topic {topic}"):
             with suppress(TopicAlreadyExistsError):  # another was first
-                admin.create_topics({topic: {"num_partitions": partitions}})
+                admin.create_topics({topic: {"num_partitions": partitions, "configs": dict(configs or {})}})
             admin.wait_for_topics([topic])
             return _partitions(admin, topic)
     finally:
         admin.close()
+
+
+def frames_configs(settings: Settings) -> dict[str, str]:
+    """What a topic of frames needs beyond the brokers' defaults.
+
+    Records are as large as frames. They age by the broker's clock: by a camera's, one that is behind would
+    have its frames removed before they are read.
+    """
+    room_for_headers = 1024 * 1024
+    most_bytes = settings.record_mb * 1024 * 1024 + room_for_headers
+    return {"max.message.bytes": str(most_bytes), "message.timestamp.type": "LogAppendTime"}
 
 
 def _partitions(admin: Any, topic: str) -> int:

@@ -115,15 +115,29 @@ def dead_letter_message(claim: Claim, row: DeadLetterRow, envelope: Envelope | N
 
 def lost_message(claim: Claim, absence: Absence) -> Message:
     """Frames that the log dropped before we read them: of no line that we could know."""
+    return lost_span_message(
+        batch_id=claim.batch_id,
+        fence=claim.fence,
+        log_id=claim.log_id,
+        partition=claim.partition,
+        first=absence.first,
+        end=absence.end,
+    )
+
+
+def lost_span_message(
+    *, batch_id: int, fence: int, log_id: int, partition: int, first: int, end: int
+) -> Message:
+    """The same for a span that no worker claimed, because it was lost before it was planned."""
     body = {
-        "id": public_id(claim.batch_id, absence.first),
-        "run": claim.run_id,
-        "fence": claim.fence,
-        "log": claim.log_id,
-        "partition": claim.partition,
-        "first": absence.first,
-        "end": absence.end,
-        "frames": absence.end - absence.first,
+        "id": public_id(batch_id, first),
+        "run": LIVE_RUN,
+        "fence": fence,
+        "log": log_id,
+        "partition": partition,
+        "first": first,
+        "end": end,
+        "frames": end - first,
     }
     return "", MessageKind.LOST.value, body
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipelines.errors import InputRefused, StageUnavailable
 from storage.database import reading
 from storage.lag import watermarks
 from workers.kafka_clients import KafkaClients
@@ -29,8 +30,15 @@ class OffsetExport:
         """Commit the watermark of every partition that was begun; ``topics`` is by the ledger's log id.
 
         Raises:
-            StageUnavailable: The database or Kafka did not answer.
+            StageUnavailable: The database or Kafka did not answer, or Kafka does not let us: nothing
+                depends on it, so that ends no process.
         """
+        try:
+            self._export(topics)
+        except InputRefused as refusal:
+            raise StageUnavailable(str(refusal)) from refusal
+
+    def _export(self, topics: Mapping[int, str]) -> None:
         from kafka import TopicPartition
         from kafka.structs import OffsetAndMetadata
 
@@ -47,4 +55,7 @@ class OffsetExport:
         if self._admin is None:
             self._admin = clients.admin()
         with clients.errors(f"committing watermarks as group {GROUP}"):
-            self._admin.alter_group_offsets(GROUP, offsets)
+            answers = self._admin.alter_group_offsets(GROUP, offsets)
+        refused = {error.__name__ for error in answers.values() if error.errno}
+        if refused:
+            raise StageUnavailable(f"group {GROUP}: watermarks not committed: {', '.join(sorted(refused))}")

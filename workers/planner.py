@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pipelines.errors import StageUnavailable
-from storage import partition_stats
+from storage import outbox, partition_stats
 from storage.batches import LIVE_RUN, OpenRanges, cursors, open_cursor, open_ranges, plan, plan_lost
 from storage.database import reading, transaction
-from storage.outbox import unpublished_count
 from storage.partition_stats import PartitionStat
 from storage.recipes import freeze_set
 from workers.frame_log import FrameLog
+from workers.messages import lost_span_message
 from workers.plan_room import URGENT, Place, PlanBounds, Stop, Want, order, share
 from workers.plan_watch import LogTrouble, LogWatch, Look, Trouble
 from workers.planned import PartitionPlan, Planned
@@ -160,7 +160,7 @@ class Planner:
                 next=cursors(connection, run_id=self._run_id),
                 open=open_ranges(connection, run_id=self._run_id),
                 stats=partition_stats.read(connection),
-                unpublished=unpublished_count(connection, at_most=self._bounds.most_unpublished + 1),
+                unpublished=outbox.unpublished_count(connection, at_most=self._bounds.most_unpublished + 1),
             )
 
     def _look(self, log_id: int, tick: _Tick) -> None:
@@ -210,9 +210,15 @@ class Planner:
             log_start=end,
             recipe_set_id=freeze_set(connection),
         )
-        if batch_id is not None:
-            _log.error("frames lost before they were planned", **self._at(place), first=first, end=end)
-        return batch_id is not None
+        if batch_id is None:
+            return False
+        log_id, partition = place
+        message = lost_span_message(
+            batch_id=batch_id, fence=0, log_id=log_id, partition=partition, first=first, end=end
+        )
+        outbox.add(connection, [message] if self._run_id == LIVE_RUN else [])
+        _log.error("frames lost before they were planned", **self._at(place), first=first, end=end)
+        return True
 
     def _cut(self, tick: _Tick) -> Stop | None:
         bounds, ledger = self._bounds, tick.ledger

@@ -130,7 +130,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
         ready: dict[str, Check] = {
             "database": lambda: _database_answers(stores),
-            "broker": lambda: _broker_answers(celery_worker),
+            "broker": lambda: _broker_answers(Doorbell(app), queue),
             "models": lambda: _is_set(is_warm, "the weights are loaded"),
         }
         live = {"device": lambda: _is_not_hanging(watchdog)}
@@ -217,10 +217,9 @@ def _is_set(event: threading.Event, words: str) -> str:
     return words
 
 
-def _broker_answers(worker: CeleryWorker) -> str:
-    if not worker.is_ready:
-        raise StageUnavailable("not reached yet")
-    return "reached"
+def _broker_answers(bell: Doorbell, queue: BatchKind) -> str:
+    bell.reach(queue.value)
+    return "answers"
 
 
 def _is_not_hanging(watchdog: Watchdog) -> str:

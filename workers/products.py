@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.decoding import decode_picture
-from pipelines.errors import FrameRejected, InputRefused
+from pipelines.errors import FrameRejected, InputRefused, StageUnavailable
 from pipelines.frame import Geometry, Picture
 from pipelines.knowledge import ProductKnowledge, read_knowledge
 from pipelines.profiles import profile
@@ -240,14 +240,17 @@ def load_memory(
     """The localizer that a recipe was calibrated on; ``features`` gives those that its name stands for.
 
     Raises:
-        InputRefused: Its file is gone: the product has to be added again.
+        StageUnavailable: Its file is not here: a home folder that is not mounted, or not shared.
     """
     from pipelines.localize.patch_memory import PatchMemory
     from pipelines.localize.reference_difference import ReferenceDifference
 
     file = memories.path(recipe.localizer.memory_uri)
     if not file.exists():
-        raise InputRefused(f"{file}: the memory of product {recipe.product!r} is gone; add the product again")
+        raise StageUnavailable(
+            f"{file}: the memory of product {recipe.product!r} is not here: mount or share TRIAD_HOME, "
+            "or add the product again"
+        )
     if recipe.localizer.name == REFERENCE_DIFFERENCE:
         return ReferenceDifference.load(file)
     return PatchMemory.load(file, features())

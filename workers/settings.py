@@ -1,6 +1,7 @@
 """Where things are: read once at start from flags, TRIAD_* variables, triad.toml and defaults."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pipelines.errors import InputRefused
 
 PREFIX = "TRIAD_"
 FILE_NAME = "triad.toml"
+
+_QUERY_SECRET = re.compile(r"([?&][a-z_]*(?:password|passwd|secret|token|key)=)[^&]*", re.IGNORECASE)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -274,14 +277,15 @@ def _first_complaint(error: ValidationError, origins: Mapping[str, Origin], file
 def _shown(value: object) -> str:
     if not isinstance(value, SecretStr):
         return "" if value is None else str(value)
-    return masked(value.get_secret_value())
+    secret = value.get_secret_value()
+    return masked(secret) if "://" in secret else "***"
 
 
 def masked(url: str) -> str:
     """The URL without its password, so that logs and `config show` can name it."""
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = _QUERY_SECRET.sub(r"\1***", url).partition("://")
     account, at, place = rest.rpartition("@")
     if not separator or not at:
-        return url
+        return f"{scheme}{separator}{rest}"
     user, colon, _ = account.partition(":")
     return f"{scheme}://{user}{colon and ':***'}@{place}"

@@ -11,6 +11,7 @@ import structlog
 
 from storage.batches import Expired
 from storage.pictures import PictureStore
+from storage.schema import LogKind
 from workers.exhaustion import take_back
 from workers.frame_log import FrameLog
 from workers.watch import Watch
@@ -29,6 +30,7 @@ class Sweeper:
     log: Callable[[int], FrameLog]  # by the ledger's id
     pictures: PictureStore
     attempt_limit: int
+    log_kind: LogKind  # which logs ``log`` can give
     grace_s: float  # after an outage, for living workers to renew what ran out meanwhile
     watch: Watch = field(default_factory=Watch)
     _not_before: float = field(default=0.0, init=False)  # monotonic
@@ -48,6 +50,7 @@ class Sweeper:
         expired = take_back(
             self.engine,
             attempt_limit=self.attempt_limit,
+            log_kind=self.log_kind,
             log=self.log,
             pictures=self.pictures,
             gone=gone,

@@ -1,6 +1,7 @@
 """The doorbell: Celery tasks that say no more than which queue has work; the database says what it is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,15 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         # ring that waits in one process keeps no work from the others.
         worker_prefetch_multiplier=4,
         worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # of late acknowledgement: we have none
+        worker_enable_remote_control=False,  # else whoever can write to the broker can end our workers
         worker_proc_alive_timeout=600,  # a replacement child may load models for longer than Celery's 4 s
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # for ever: a broker that comes back finds its workers waiting
         broker_transport_options={"socket_timeout": 5.0, "socket_connect_timeout": 5.0},
     )
+    if broker_url.startswith("amqp"):
+        app.conf.broker_transport_options = {"confirm_publish": True}  # else a count misses the last rings
     if broker_url.startswith("memory:"):
         app.conf.broker_transport_options = {"polling_interval": 0.01}  # the default makes each task wait 1 s
 
@@ -62,6 +67,15 @@ class Doorbell:
 
     app: Celery
 
+    def ring(self, queue: str) -> None:
+        """Ring once more, however many wait. Raises ``StageUnavailable`` when the broker is away."""
+        with self._connection() as connection:
+            ring(self.app, queue, connection=connection, retry=False)
+
+    def reach(self, queue: str) -> None:
+        """Raises ``StageUnavailable`` unless the broker answers now."""
+        self.ring_up_to(queue, 0)
+
     def ring_up_to(self, queue: str, times: int) -> int:
         """Have up to ``times`` rings wait in ``queue``; how many were added.
 
@@ -70,15 +84,20 @@ class Doorbell:
         Raises:
             StageUnavailable: The broker does not answer. Nothing is lost: the ledger knows what waits.
         """
+        with self._connection() as connection:
+            wanted = times - self._waiting(connection, queue)
+            for _ in range(wanted):
+                ring(self.app, queue, connection=connection, retry=False)
+        return max(0, wanted)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
         try:
             with self.app.pool.acquire(block=True, timeout=_BROKER_S) as connection:
                 connection.ensure_connection(max_retries=1, timeout=_BROKER_S)
-                wanted = times - self._waiting(connection, queue)
-                for _ in range(wanted):
-                    ring(self.app, queue, connection=connection, retry=False)
+                yield connection
         except self._outages as error:
             raise StageUnavailable(f"Celery broker: {str(error) or type(error).__name__}") from error
-        return max(0, wanted)
 
     @property
     def _outages(self) -> tuple[type[Exception], ...]:

@@ -27,7 +27,7 @@ class Stage(StrEnum):
     READ = "read"  # one piece of a range, from the log
     DECODE = "decode"  # one frame
     LOCALIZE = "localize"  # one call of the model, for some frames of one product
-    EVIDENCE = "evidence"  # the pictures of one such call, kept
+    EVIDENCE = "evidence"  # the pictures of one frame, kept
     WRITE = "write"  # one batch's transaction, with its commit
     REASON = "reason"  # one call of the reasoner, for some frames
 

@@ -12,6 +12,7 @@ from storage.database import migrate, open_database
 from storage.knowledge import StoredKnowledge
 from storage.lines import StoredLines
 from storage.pictures import PictureStore
+from storage.schema import LogKind
 from workers.claimant import Claimant
 from workers.expert import Models
 from workers.folder_log import FolderLog, open_folder_log
@@ -98,6 +99,11 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
     )
 
 
+def log_kind(settings: Settings) -> LogKind:
+    """Which logs the processes of this installation read: ranges of others are not for them."""
+    return LogKind.FOLDER if settings.kafka_servers is None else LogKind.KAFKA
+
+
 def claimant(
     stores: Stores,
     *,
@@ -111,6 +117,7 @@ def claimant(
         owner=owner,
         lease=timedelta(seconds=stores.settings.lease_s),
         backoff=timedelta(seconds=stores.settings.backoff_s),
+        log_kind=log_kind(stores.settings),
         is_stopping=is_stopping,
         watchdog=watchdog,
         watch=watch or Watch(),
@@ -123,6 +130,7 @@ def sweeper(stores: Stores, *, log: Callable[[int], FrameLog], watch: Watch | No
         log=log,
         pictures=stores.pictures,
         attempt_limit=stores.settings.attempt_limit,
+        log_kind=log_kind(stores.settings),
         grace_s=stores.settings.lease_s / 2,  # a living worker renews every third of a lease
         watch=watch or Watch(),
     )

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what tests and the local stack need and pip cannot give: Chromium, Redis, kcat, promtool, Java and
-# Maven (for Kafka's jars). Where it may not install, it says what to do; the tests then skip loudly, or fail
-# where CI=true.
+# Installs what tests and the local stack need and pip cannot give: Chromium, Redis, RabbitMQ, kcat, promtool,
+# Java and Maven (for Kafka's jars). Where it may not install, it says what to do; the tests then skip loudly,
+# or fail where CI=true.
 set -euo pipefail
 
 missing=()
@@ -12,6 +12,7 @@ need() { # need COMMAND PACKAGE
 command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || need chromium chromium
 need redis-server redis-server
 need kcat kcat
+need rabbitmq-server rabbitmq-server
 need promtool prometheus
 need java openjdk-17-jre-headless
 need mvn maven

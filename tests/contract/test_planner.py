@@ -608,6 +608,10 @@ class TestLogsThatAreGone:
         assert sum(end - first for _, first, end in found) == lost > 0
         assert planned[plant.stream.log_id, 0] == 10
         assert plant.is_clean()
+        with transaction(plant.stream.engine) as connection:
+            told = outbox.unpublished(connection, "")
+        assert {each.kind for each in told} == {"lost"}
+        assert sum(int(str(each.body["frames"])) for each in told) == lost
 
     def test_a_second_time_and_by_another_planner_nothing_more_is_lost(self, plant: Plant) -> None:
         plant.log.grow(10)

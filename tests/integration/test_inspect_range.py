@@ -1,6 +1,7 @@
 """A worker at a log of several lines: what lines declare, and what a finished range teaches the planner."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, groupby
@@ -9,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typing_extensions import override
 
 from pipelines.errors import RejectReason
-from pipelines.frame import Geometry, Line
+from pipelines.frame import Frame, Geometry, Line
 from pipelines.lines import DeclaredLine, ProductFrom
 from pipelines.verdict import Outcome
 from storage import partition_stats
@@ -22,6 +24,7 @@ from storage.dead_letters import list_dead_letters
 from storage.lines import StoredLines, save_line
 from storage.logs import open_log
 from storage.partition_stats import PartitionStat
+from storage.pictures import PictureStore
 from storage.schema import LogKind
 from tests.fake_log import FakeLog
 from tests.fake_models import FakeModels
@@ -32,8 +35,10 @@ from workers.planner import Planner
 from workers.range_duration import RangeDuration
 from workers.reading_ahead import ReadingAhead
 from workers.reason_room import ReasonRoom
+from workers.rebatching import CallSize
 from workers.wiring import Stores, claimant, open_stores, plan_bounds
 
+_SOON_S = 5.0
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
 
@@ -56,7 +61,14 @@ def declare(stores: Stores, line: Line, *products: ProductFrom) -> None:
 
 
 def inspect_all(
-    stores: Stores, log: FakeLog, *, duration: RangeDuration | None = None, most: int = 1000
+    stores: Stores,
+    log: FakeLog,
+    *,
+    duration: RangeDuration | None = None,
+    most: int = 1000,
+    models: FakeModels | None = None,
+    pictures: PictureStore | None = None,
+    call_size: CallSize | None = None,
 ) -> int:
     """Plan and inspect until nothing is left; the log's id."""
     with transaction(stores.engine) as connection:
@@ -66,8 +78,9 @@ def inspect_all(
         claimant=claimant(stores, owner="worker", is_stopping=lambda: False),
         log=lambda _: log,
         reading_ahead=ReadingAhead(lines=StoredLines(stores.engine), most_bytes=1_000_000),
-        models=FakeModels(),
-        pictures=stores.pictures,
+        models=models or FakeModels(),
+        pictures=pictures or stores.pictures,
+        call_size=call_size or CallSize(),
         attempt_limit=3,
         has_reason_room=ReasonRoom(engine=stores.engine, most=most, clock=count(step=10).__next__).is_open,
         duration=duration or RangeDuration(),
@@ -208,3 +221,46 @@ def test_when_too_many_wait_for_a_rationale_verdicts_go_on_without_and_say_so(
     assert {each.fast_outcome for each in verdicts} == {Outcome.FAIL}
     assert waiting.planned == 3
     assert sum(each.note == "no rationale: too many frames wait for one" for each in verdicts) == 16
+
+
+class OneSlowPicture(PictureStore):
+    """Keeps nothing of the first call until the model is at the second one."""
+
+    def __init__(self, folder: Path, is_next_call: threading.Event) -> None:
+        super().__init__(folder)
+        self._is_next_call = is_next_call
+        self.waited: list[bool] = []
+
+    @override
+    def put(self, content: bytes, suffix: str) -> str:
+        self.waited.append(self._is_next_call.wait(_SOON_S))
+        return super().put(content, suffix)
+
+
+def test_evidence_is_kept_while_the_model_is_at_the_next_call(
+    stores: Stores, plate: bytes, tmp_path: Path
+) -> None:
+    called: list[int] = []
+    is_second = threading.Event()
+
+    def before(frames: Sequence[Frame]) -> None:
+        called.append(len(frames))
+        if len(called) == 2:
+            is_second.set()
+
+    declare(stores, Line(id="line-1", product="plate"))
+    pictures = OneSlowPicture(tmp_path / "pictures", is_second)
+    log = FakeLog()
+    log.append(*[plate] * 8)
+
+    inspect_all(
+        stores,
+        log,
+        models=FakeModels(before_inspect=before),
+        pictures=pictures,
+        call_size=CallSize(frames=4),
+    )
+
+    assert called == [4, 4]
+    assert all(pictures.waited)
+    assert [verdict.offset for verdict in sorted(verdicts_of(stores), key=lambda v: v.offset)] == [*range(8)]

@@ -74,7 +74,7 @@ def test_every_option_in_the_documents_exists() -> None:
             collect(child)
 
     collect(get_command(app))
-    for file in (CLI, ROOT / "README.md", ROOT / "docs" / "knowledge.md"):
+    for file in documents():
         for line in re.findall(r"triad [a-z]+ [^\n|]*", file.read_text(encoding="utf-8")):
             for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
                 assert option in known | {"--help"}, f"{of(file)}: {option}"
@@ -102,6 +102,36 @@ def test_every_column_of_an_export_is_documented_in_order() -> None:
 @pytest.mark.parametrize("reason", list(RejectReason))
 def test_every_reason_for_a_dead_letter_is_documented(reason: RejectReason) -> None:
     assert f"| `{reason}` |" in CLI.read_text(encoding="utf-8")
+
+
+def test_every_exit_code_is_documented() -> None:
+    from workers import exit_codes
+    from workers.processes import EXIT_HUNG
+
+    codes = {value for name, value in vars(exit_codes).items() if name.startswith("EXIT_")} | {EXIT_HUNG}
+    assert len(codes) >= 7
+    text = CLI.read_text(encoding="utf-8").split("## Exit codes")[1].split("## ")[0]
+    assert [code for code in sorted(codes) if f"\n| {code} |" not in text] == []
+
+
+def test_every_metric_in_the_documents_is_in_the_one_about_metrics() -> None:
+    known = set(re.findall(r"\btriad_\w+", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")))
+    named = {
+        (of(file), name)
+        for file in documents()
+        if file.name != "experiments.md"  # it names modules
+        for name in re.findall(r"\btriad_\w+", file.read_text(encoding="utf-8"))
+    }
+    assert len(named) > len(known)
+    assert [(file, name) for file, name in sorted(named) if name not in known] == []
+
+
+def test_every_alert_has_its_line_in_the_runbook() -> None:
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text(encoding="utf-8")
+    runbook = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8").split("## Runbook")[1]
+    names = re.findall(r"- alert: (\w+)", alerts)
+    assert len(names) >= 6
+    assert [name for name in names if f"| {name} |" not in runbook] == []
 
 
 def test_every_make_target_in_the_documents_exists() -> None:

@@ -114,11 +114,11 @@ def test_lines_of_libraries_look_like_ours(capsys: pytest.CaptureFixture[str]) -
     log_to_stderr("warning", "json", "worker")
 
     with bound_contextvars(batch=3):
-        logging.getLogger("celery.worker").warning("node %s is gone", 2)
-    logging.getLogger("celery.worker").info("chatter")
+        logging.getLogger("sqlalchemy.pool").warning("node %s is gone", 2)
+    logging.getLogger("sqlalchemy.pool").info("chatter")
 
     (line,) = lines(capsys)
-    assert (line["event"], line["logger"], line["level"]) == ("node 2 is gone", "celery.worker", "warning")
+    assert (line["event"], line["logger"], line["level"]) == ("node 2 is gone", "sqlalchemy.pool", "warning")
     assert (line["process"], line["batch"]) == ("worker", 3)
 
 

@@ -1,6 +1,7 @@
 """The report: everything is on the page, nothing from outside runs on it, and it stays small."""
 
 import re
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -320,3 +321,19 @@ def test_an_overlay_marks_its_regions_and_leaves_the_frame_alone() -> None:
 def test_a_thumbnail_keeps_the_shape_and_is_never_enlarged() -> None:
     assert thumbnail(Picture(pixels=np.zeros((400, 200), np.uint8)), side_px=100).shape == (100, 50, 3)
     assert thumbnail(Picture(pixels=np.zeros((40, 20), np.uint8)), side_px=100).shape == (40, 20, 3)
+
+
+def test_a_thumbnail_of_sixteen_bits_looks_as_the_frame_does() -> None:
+    deep = np.tile(np.linspace(0, 4095, 400).astype(np.uint16), (200, 1))
+    shrunk = thumbnail(Picture(pixels=deep, bit_depth=12), side_px=100)
+    assert shrunk.shape == (50, 100, 3)
+    assert np.abs(shrunk[25, :, 0].astype(int) - np.linspace(0, 255, 100)).max() <= 2
+
+
+def test_a_large_frame_is_shrunk_before_anything_else_is_made_of_it() -> None:
+    picture = Picture(pixels=np.zeros((3000, 4000), np.uint8))
+    tracemalloc.start()
+    thumbnail(picture)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < picture.pixels.nbytes

@@ -76,6 +76,20 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_it_was_given_under(
         load_settings(environment={variable: value})
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TRIAD_KAFKA_PASSWORD", "hunter2"),
+        ("TRIAD_DATABASE_URL", "postgresql://db/line?user=triad&password=hunter2"),
+        ("TRIAD_BROKER_URL", "redis://:hunter2@redis/0"),
+    ],
+)
+def test_a_secret_is_masked_wherever_it_is_given(tmp_path: Path, variable: str, value: str) -> None:
+    loaded = load_settings(environment={"TRIAD_HOME": str(tmp_path), variable: value})
+
+    assert all("hunter2" not in row["value"] for row in effective(loaded))
+
+
 def test_passwords_are_shown_nowhere(tmp_path: Path) -> None:
     url = "postgresql://triad:hunter2@db/line?sslmode=require"
     loaded = load_settings(environment={"TRIAD_HOME": str(tmp_path), "TRIAD_DATABASE_URL": url})

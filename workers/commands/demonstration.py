@@ -44,7 +44,7 @@ def demo(
     Example: triad demo
     """
     from workers.demo_lines import prepare_lines
-    from workers.embedded import EmbeddedSystem
+    from workers.embedded import EmbeddedSystem, require_embedded
     from workers.manifest_scan import scan
     from workers.run_outcome import outcome_of
     from workers.run_report import count_rows
@@ -52,7 +52,9 @@ def demo(
 
     began = time.monotonic()
     _use_own_folder(context)
-    with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
+    settings = loaded_settings(context).settings
+    require_embedded(settings)
+    with EmbeddedSystem(settings) as system, bars() as progress:
         models = load_models(system.stores)
         demo = prepare_lines(
             system.stores, models, frames=frames, normals=NORMALS_PER_LINE, progress=progress

@@ -46,14 +46,16 @@ def inspect(
 
     Example: triad inspect shift-1/ --product bracket
     """
-    from workers.embedded import EmbeddedSystem
+    from workers.embedded import EmbeddedSystem, require_embedded
     from workers.manifest_scan import scan
     from workers.picture_files import require_pictures
     from workers.run_outcome import outcome_of
     from workers.wiring import load_models
 
     require_pictures(paths)
-    with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
+    settings = loaded_settings(context).settings
+    require_embedded(settings)
+    with EmbeddedSystem(settings) as system, bars() as progress:
         models = load_models(system.stores)
         name, notes = _product_for(system, models, paths, product, progress)
         found = scan(

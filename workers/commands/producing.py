@@ -163,9 +163,9 @@ def _the_topic(settings: Settings, topic: str | None) -> str:
 
 
 def _require_topic(settings: Settings, topic: str, partitions: int | None) -> None:
-    from workers.kafka_producer import ensure_topic
+    from workers.kafka_producer import ensure_topic, frames_configs
 
-    there_are = ensure_topic(settings, topic, partitions=partitions)
+    there_are = ensure_topic(settings, topic, partitions=partitions, configs=frames_configs(settings))
     if partitions not in (None, there_are):
         say(f"topic {topic} has {there_are} partitions already, and keeps them")
 

@@ -87,13 +87,16 @@ def create_topics(
 
     Example: triad topics create --partitions 8
     """
-    from workers.kafka_producer import ensure_topic
+    from workers.kafka_producer import ensure_topic, frames_configs
     from workers.terminal import say
 
     settings = loaded_settings(context).settings
     frames = [name.strip() for name in settings.frames_topics.split(",") if name.strip()]
-    for topic in (*frames, settings.verdicts_topic, settings.dead_letters_topic):
-        say(f"{topic}: {ensure_topic(settings, topic, partitions=partitions)} partitions")
+    wanted = dict.fromkeys(frames, frames_configs(settings))
+    wanted |= {settings.verdicts_topic: {}, settings.dead_letters_topic: {}}
+    for topic, configs in wanted.items():
+        found = ensure_topic(settings, topic, partitions=partitions, configs=configs)
+        say(f"{topic}: {found} partitions")
 
 
 @topics_app.command("resume")

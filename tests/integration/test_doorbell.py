@@ -1,0 +1,101 @@
+"""Celery as a doorbell, on each broker that we name: rings wake a worker, and pile up nowhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import StageUnavailable
+from tests.fault.services import RedisServer
+from tests.rabbit import rabbit_server
+from workers.celery_worker import CeleryWorker
+from workers.tasks import Doorbell, make_app
+
+QUEUE = "inspect"
+
+
+@pytest.fixture(scope="module")
+def rabbit() -> Iterator[str]:
+    with rabbit_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["redis", "rabbit"])
+def broker(request: pytest.FixtureRequest) -> str:
+    if request.param == "rabbit":
+        return str(request.getfixturevalue("rabbit"))
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url
+
+
+class Work:
+    """Batches that wait, one done by each ring that is answered."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        self.asked: list[float] = []
+
+    def __call__(self) -> bool:
+        self.asked.append(time.monotonic())
+        self.waiting -= 1
+        return self.waiting >= 0
+
+
+def wait_until(is_so: Callable[[], bool], *, within_s: float = 20) -> None:
+    until = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_rings_are_topped_up_and_do_not_pile_up(broker: str) -> None:
+    bell = Doorbell(make_app(broker, {}))
+
+    added = [bell.ring_up_to(QUEUE, times) for times in (4, 4, 6)]
+
+    assert added == [4, 0, 2]
+    with CeleryWorker(make_app(broker, {QUEUE: Work(0)}), queues=[QUEUE], name="drain@localhost"):
+        wait_until(lambda: bell.ring_up_to(QUEUE, 0) == 0)
+
+
+def test_one_ring_has_all_waiting_work_done_without_a_pause(broker: str) -> None:
+    work = Work(20)
+    app = make_app(broker, {QUEUE: work})
+    with CeleryWorker(app, queues=[QUEUE], name="one@localhost"):
+        Doorbell(app).ring_up_to(QUEUE, 1)
+        wait_until(lambda: len(work.asked) > 20)
+
+    pauses = [later - earlier for earlier, later in zip(work.asked, work.asked[1:], strict=False)]
+    assert max(pauses) < 5, "AMQP's loop sleeps for ten seconds where it may prefetch only one"
+
+
+def test_a_broker_that_is_away_is_an_outage_and_its_worker_comes_back(redis_server: RedisServer) -> None:
+    work = Work(0)
+    app = make_app(redis_server.url, {QUEUE: work})
+    bell = Doorbell(app)
+    with CeleryWorker(app, queues=[QUEUE], name="patient@localhost") as worker:
+        wait_until(lambda: worker.is_ready)
+        redis_server.kill()
+        with pytest.raises(StageUnavailable, match="Celery broker: "):
+            bell.ring_up_to(QUEUE, 1)
+        redis_server.start()
+        bell.ring_up_to(QUEUE, 1)
+
+        wait_until(lambda: bool(work.asked))
+
+
+def test_no_other_task_and_nothing_but_json_is_taken(tmp_path: Path, broker: str) -> None:
+    app = make_app(broker, {})
+
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.worker_enable_remote_control is False
+    assert [name for name in app.tasks if not name.startswith("celery.")] == ["triadline.work"]
