@@ -4,19 +4,19 @@ Colour and opacity come from calibrated evidence, so two frames of one recipe ca
 normal frame stays clear. Nothing is stretched to the frame's own range.
 """
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.frame import Picture
+from pipelines.frame import Picture, Pixels
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
 from pipelines.regions import Region
 
 Evidence = NDArray[np.float32]  # (height, width), 0..1: 1 - p of each pixel against the worst normal pixels
-Depth = TypeVar("Depth", np.uint8, np.uint16)
+AnyPixels = TypeVar("AnyPixels", bound=Pixels)
 Rgb = NDArray[np.uint8]  # (height, width, 3)
 Rgba = NDArray[np.uint8]  # (height, width, 4)
 
@@ -113,14 +113,14 @@ def thumbnail(picture: Picture, *, side_px: int = 160) -> Rgb:
     return small.rgb8()
 
 
-def fitted(pixels: NDArray[Depth], *, side_px: int) -> NDArray[Depth]:
+def fitted(pixels: AnyPixels, *, side_px: int) -> AnyPixels:
     """The same picture with its longer side at most ``side_px``."""
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
+    return cast("AnyPixels", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

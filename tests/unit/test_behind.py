@@ -12,14 +12,21 @@ _SOON_S = 5.0
 
 def test_work_goes_on_while_whoever_handed_it_over_does_something_else() -> None:
     is_later = threading.Event()
-    with behind(lambda number: is_later.wait(_SOON_S) and number) as work:
+
+    def wait(number: int) -> int:
+        return number if is_later.wait(_SOON_S) else 0
+
+    with behind(wait) as work:
         work.hand_over([1, 2])
         is_later.set()  # never reached if handing over meant doing
         assert work.settle() == [(1, 1), (2, 2)]
 
 
 def test_results_come_in_order_and_an_error_in_its_items_place() -> None:
-    with behind(lambda number: 10 // number) as work:
+    def divide(number: int) -> int:
+        return 10 // number
+
+    with behind(divide) as work:
         work.hand_over([5, 0])
         work.hand_over([2])
         (first, at_fault, last) = work.settle()
