@@ -23,7 +23,7 @@ from sqlalchemy import Connection, func, select, text
 from benchmarks import frames as pictures
 from benchmarks.figures import circumstances, megabytes_by_minute, settled, slope_mb_per_hour
 from benchmarks.memory_watch import MemoryWatch
-from benchmarks.rig import Installation, clean_up_on_signals, installation, service_versions, services
+from benchmarks.rig import Installation, installation, interruptible, service_versions, services
 from benchmarks.stand_in import Cost
 from storage.audit import PartitionAudit, audit
 from storage.database import reading
@@ -85,7 +85,6 @@ def main() -> None:
     parser.add_argument("--drain-s", type=float, default=600.0, help="how long draining may take")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    clean_up_on_signals()
     frames = int(arguments.minutes * 60 * arguments.fps) if arguments.minutes else arguments.frames
     with ExitStack() as stack:
         on = stack.enter_context(services())
@@ -229,4 +228,4 @@ def _joined(minutes: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)
