@@ -35,6 +35,13 @@ def next_epoch(connection: Connection, log: Log) -> Log:
     return _add(connection, log.kind, log.name, log.uuid, epoch=log.epoch + 1)
 
 
+def newest_epoch(connection: Connection, log: Log) -> Log:
+    """The same topic's log as it is now: another one once offsets have started again."""
+    newest = _newest(connection, log.kind, log.name, log.uuid)
+    assert newest is not None, f"log {log.id} was opened"
+    return newest
+
+
 def get_log(connection: Connection, log_id: int) -> Log | None:
     """The log of this id, or None."""
     row = connection.execute(select(*_COLUMNS).where(log_table.c.id == log_id)).one_or_none()

@@ -12,7 +12,7 @@ import structlog
 from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Line
 from storage.database import reading, transaction
-from storage.logs import Log, get_log, newest_log, next_epoch, open_log
+from storage.logs import Log, get_log, newest_epoch, next_epoch, open_log
 from storage.schema import LogKind
 from workers.frame_log import FrameLog, LogIdentity
 from workers.gone_log import GoneLog
@@ -68,7 +68,7 @@ class KafkaLogs:
             return {log.id: topic for topic, (log, _) in self._open.items()}
 
     def gone(self) -> tuple[int, ...]:
-        """The logs, by the ledger's id, whose topics were made again; until each is forgotten."""
+        """The logs, by the ledger's id, that their topics no longer are; until each is forgotten."""
         with self._lock:
             return tuple(self._gone)
 
@@ -85,24 +85,30 @@ class KafkaLogs:
         """
         with reading(self.engine) as connection:
             log = get_log(connection, log_id)
-            newest = None if log is None else newest_log(connection, kind=log.kind, name=log.name)
-        if log is None or newest is None or log.kind is not LogKind.KAFKA or log.name not in self.topics:
+        if log is None or log.kind is not LogKind.KAFKA or log.name not in self.topics:
             named = f"log {log_id}" if log is None else f"{log.kind.value} {log.name}"
             raise StageUnavailable(f"{named} is not read here: see TRIAD_FRAMES_TOPICS")
         self.on_open(log.id, log.name)
-        if newest.id != log.id:
-            return GoneLog(identity=LogIdentity(id=log.uuid, epoch=log.epoch))
+        # By what the topic is, never by which log was opened last: whoever looked at a topic while it was
+        # made again may have opened one that is no more.
         present, opened = self._present(log.name)
-        return opened if present.id == log.id else GoneLog(identity=opened.identity)
+        return opened if present.id == log.id else GoneLog(identity=LogIdentity(id=log.uuid, epoch=log.epoch))
 
     def cut_back(self, log_id: int) -> None:
-        """The log ends before what was planned of it: from now on it is another, in its next epoch."""
-        with self._lock, transaction(self.engine) as connection:
-            log = get_log(connection, log_id)
-            assert log is not None, f"log {log_id} was planned"
-            newer = next_epoch(connection, log)
-            _log.error("log was cut back, its next epoch begins", topic=log.name, epoch=newer.epoch)
-            self._close(log.name)
+        """The log ends before what was planned of it: from now on it is another, in its next epoch.
+
+        A topic that was made again between the planner's questions ends early too, and is no such log.
+
+        Raises:
+            StageUnavailable: Kafka or the database does not answer; nothing has changed.
+        """
+        with self._lock:
+            known = next((each for each in self._open.values() if each[0].id == log_id), None)
+            if known is None or self._uuid(known[1]) != known[0].uuid:
+                return
+            with transaction(self.engine) as connection:
+                newer = next_epoch(connection, known[0])
+            _log.error("log was cut back, its next epoch begins", topic=newer.name, epoch=newer.epoch)
 
     def close(self) -> None:
         with self._lock:
@@ -112,10 +118,10 @@ class KafkaLogs:
     def _present(self, topic: str) -> tuple[Log, KafkaLog]:
         with self._lock:
             known = self._open.get(topic)
-            if known is not None and self._uuid(known[1]) == known[0].uuid:
-                return known
             if known is not None:
-                _log.error("topic was made again, its old frames are lost", topic=topic, log=known[0].id)
+                if self._is_present(*known):
+                    return known
+                _log.error("topic is another log now, its old frames are lost", topic=topic, log=known[0].id)
                 self._gone.append(known[0].id)
             self._close(topic)
             try:
@@ -128,6 +134,13 @@ class KafkaLogs:
             self._open[topic] = log, opened
             self.on_open(log.id, topic)
             return self._open[topic]
+
+    def _is_present(self, log: Log, opened: KafkaLog) -> bool:
+        """Whether the topic is still this log: neither made again nor cut back, whoever noticed that."""
+        if self._uuid(opened) != log.uuid:
+            return False
+        with reading(self.engine) as connection:
+            return newest_epoch(connection, log) == log
 
     def _uuid(self, log: KafkaLog) -> str:
         try:

@@ -175,7 +175,7 @@ class Planner:
             tick.troubles[log_id] = trouble.trouble
             if trouble.trouble is Trouble.CUT_BACK:
                 self._on_cut_back(log_id)
-                self._watches.pop(log_id)
+                self._away[log_id] = self._watches.pop(log_id)
         else:
             tick.looks |= {(log_id, partition): look for partition, look in looks.items()}
 

@@ -1,6 +1,5 @@
 """The services once for all tests, and a system of its own for each."""
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,4 +19,3 @@ def broken_services() -> Iterator[Services]:
 def system(broken_services: Services, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[System]:
     with fresh_system(broken_services, tmp_path, name=request.node.name) as fresh:
         yield fresh
-    gc.collect()  # sockets that kafka-python left when it was refused: here their warning is known
