@@ -9,7 +9,7 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.made-for-$(DEVICE)
 
-.PHONY: help setup services demo stack stack-down test unit lint format bench train clean
+.PHONY: help setup services demo stack stack-down test unit soak lint format bench train clean
 
 help:  ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: $(STAMP) services  ## Run every test (with CI=true a missing service is a 
 
 unit: $(STAMP)  ## Run the tests that need no service
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+soak: $(STAMP) services  ## Break a running system at random and hold it to its contract (ARGS="--frames N --faults N --seed N")
+	PYTHONPATH=. $(BIN)/python tests/fault/soak.py $(ARGS)
 
 lint: $(STAMP)  ## Check format, rules, types and import contracts
 	$(BIN)/ruff format --check .

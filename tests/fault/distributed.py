@@ -1,6 +1,5 @@
 """A whole distributed system of real processes, on real services, to break and to hold to its contract."""
 
-import gc
 import hashlib
 import math
 import os
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from pipelines.envelope import write_envelope
 from pipelines.errors import StageUnavailable
-from storage.batches import LIVE_RUN, BatchKind, backlog, cursors
+from storage.batches import LIVE_RUN, BatchKind, backlog, cursors, watermark
 from storage.database import reading
 from tests.databases import fresh_postgres
 from tests.fault.forking import Program
@@ -193,17 +192,25 @@ class System:
 
     def is_drained(self, kinds: Sequence[BatchKind] = tuple(BatchKind)) -> bool:
         try:
-            uuid = self.asked.uuid()
             ends = {each: self.asked.stable_end(each) for each in self.asked.partitions()}
             with reading(self.stores.engine) as connection:
-                newest = text("SELECT id FROM log WHERE uuid = :uuid ORDER BY epoch DESC LIMIT 1")
-                log_id = connection.execute(newest, {"uuid": uuid}).scalar_one_or_none()
+                log_id = self._log_id(connection)
                 planned = cursors(connection, run_id=LIVE_RUN)
                 left = backlog(connection)
         except StageUnavailable:
             return False
-        is_planned = all(planned.get((log_id or 0, each), -1) >= end for each, end in ends.items())
+        is_planned = all(planned.get((log_id, each), -1) >= end for each, end in ends.items())
         return is_planned and not any(left[kind].planned + left[kind].leased for kind in kinds)
+
+    def watermark(self, partition: int) -> int:
+        """Below it everything is done, of the topic as it is now."""
+        with reading(self.stores.engine) as connection:
+            log_id = self._log_id(connection)
+            return watermark(connection, run_id=LIVE_RUN, log_id=log_id, partition=partition)
+
+    def _log_id(self, connection: Connection) -> int:
+        newest = text("SELECT id FROM log WHERE uuid = :uuid ORDER BY epoch DESC LIMIT 1")
+        return connection.execute(newest, {"uuid": self.asked.uuid()}).scalar_one_or_none() or 0
 
     def rows(self, statement: str, **values: object) -> list[Any]:
         with reading(self.stores.engine) as connection:
@@ -318,4 +325,3 @@ def fresh_system(services: Services, folder: Path, *, name: str, **variables: ob
             yield system
         finally:
             system.close()
-            gc.collect()  # sockets that kafka-python left when it was refused: here their warning is known

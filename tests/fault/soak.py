@@ -185,11 +185,12 @@ class Soak:
                     frames.producer.commit_transaction()
 
     def _delete_records(self) -> None:
-        """Up to somewhere in what is there: more than was inspected, or less."""
+        """Up to somewhere around what is done: a little more, or less."""
         partition = self._partition()
         start, end = self.system.asked.start(partition), self.system.asked.end(partition)
-        if start < end:
-            self.system.delete_records(self.random.randint(max(start, end - 60), end), partition)
+        around = self.system.watermark(partition) + self.random.randint(-20, 40)
+        if start < min(around, end):
+            self.system.delete_records(min(around, end), partition)
 
     def _add_partition(self) -> None:
         now = len(self.system.asked.partitions())
