@@ -20,7 +20,7 @@ from benchmarks.bare_loop import bare_loop
 from benchmarks.figures import Spread, circumstances
 from benchmarks.ledger_cost import LedgerCost, measure_ledger
 from benchmarks.naive_run import naive_frames_per_s
-from benchmarks.rig import CALL, Services, clean_up_on_signals, installation, service_versions, services
+from benchmarks.rig import CALL, Services, installation, interruptible, service_versions, services
 from benchmarks.stand_in import Cost
 from storage.database import migrate, open_database
 from tests.databases import fresh_postgres
@@ -89,7 +89,6 @@ def main() -> None:
     parser.add_argument("--call-ms", type=float, default=50.0, help=f"cost of a call of {CALL} frames")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    clean_up_on_signals()
     call = Cost(per_call_s=arguments.call_ms / 1000)
     repeats: int = arguments.repeats
     drawn = pictures.draw(arguments.frames * repeats)
@@ -257,4 +256,4 @@ def _share(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)

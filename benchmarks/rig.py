@@ -277,13 +277,17 @@ def answers(port: int) -> bool:
         return False
 
 
-def clean_up_on_signals() -> None:
-    """SIGTERM ends a benchmark as Ctrl-C does: through every ``finally``."""
+def interruptible(main: Callable[[], None]) -> None:
+    """Run a benchmark; Ctrl-C and SIGTERM end it through every ``finally``, and with one line."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: whatever was started has been ended")
 
 
 def _start(

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, func, select, text
 from benchmarks import frames as pictures
 from benchmarks.figures import circumstances, megabytes_by_minute, settled, slope_mb_per_hour
 from benchmarks.memory_watch import MemoryWatch
-from benchmarks.rig import Installation, clean_up_on_signals, installation, service_versions, services
+from benchmarks.rig import Installation, installation, interruptible, service_versions, services
 from benchmarks.stand_in import Cost
 from storage.audit import PartitionAudit, audit
 from storage.database import reading
@@ -85,7 +85,6 @@ def main() -> None:
     parser.add_argument("--drain-s", type=float, default=600.0, help="how long draining may take")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    clean_up_on_signals()
     frames = int(arguments.minutes * 60 * arguments.fps) if arguments.minutes else arguments.frames
     with ExitStack() as stack:
         on = stack.enter_context(services())
@@ -175,11 +174,12 @@ def as_json(about: dict[str, object], account: Account, watch: MemoryWatch) -> d
         "circumstances": about,
         **asdict(account),
         "counts": account.counts,
-        "memory": {
+        "processes": {
             name: {
                 "peak_mb": max(megabytes_by_minute(samples), default=0.0),
                 "by_minute_mb": megabytes_by_minute(samples),
                 "slope_mb_per_hour": slope_mb_per_hour(settled(samples)),
+                "cpu_s": watch.cpu_s.get(name),
             }
             for name, samples in watch.samples.items()
         },
@@ -199,21 +199,23 @@ def show(about: dict[str, object], account: Account, watch: MemoryWatch) -> None
     table = Table("seconds", *(f"{share:.0%}" for share in PERCENTILES), title="Latency, by the ledger")
     for each in account.latencies:
         table.add_row(each.name, *(f"{each.seconds.get(share, 0):.3f}" for share in PERCENTILES))
-    console.print(table, memory_table(watch))
+    console.print(table, process_table(watch, frames=account.sent))
     for sentence in NOT_MEASURED:
         console.print(f"not measured: {sentence}", highlight=False)
 
 
-def memory_table(watch: MemoryWatch) -> Table:
+def process_table(watch: MemoryWatch, *, frames: int) -> Table:
+    """Of each process."""
     table = Table(
-        *("process", "peak", "slope, MB/h", "each minute"),
-        title="Resident memory in MB, looked at every second; the slope is of the later half",
+        *("process", "core, ms per frame", "peak", "slope, MB/h", "each minute"),
+        title="Processes: time on cores, and resident memory in MB each second (slope: of the later half)",
     )
     for name, samples in watch.samples.items():
         minutes = megabytes_by_minute(samples)
         slope = slope_mb_per_hour(settled(samples))
         table.add_row(
             name,
+            f"{watch.cpu_s.get(name, 0) / max(1, frames) * 1000:.2f}",
             f"{max(minutes, default=0):.0f}",
             "" if slope is None else f"{slope:+.1f}",
             _joined(minutes),
@@ -226,4 +228,4 @@ def _joined(minutes: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    interruptible(main)

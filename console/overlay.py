@@ -4,7 +4,7 @@ Colour and opacity come from calibrated evidence, so two frames of one recipe ca
 normal frame stays clear. Nothing is stretched to the frame's own range.
 """
 
-from typing import Any
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from pipelines.localize.calibration import Calibration
 from pipelines.regions import Region
 
 Evidence = NDArray[np.float32]  # (height, width), 0..1: 1 - p of each pixel against the worst normal pixels
+AnyPixels = TypeVar("AnyPixels", bound=Pixels)
 Rgb = NDArray[np.uint8]  # (height, width, 3)
 Rgba = NDArray[np.uint8]  # (height, width, 4)
 
@@ -108,24 +109,18 @@ def thumbnail(picture: Picture, *, side_px: int = 160) -> Rgb:
     Shrunk before it is made eight bits and RGB: as many frames pass here as through the model, and a large
     one would take twelve times its own memory on the way.
     """
-    small = Picture(pixels=_shrunk(picture.pixels, side_px=side_px), bit_depth=picture.bit_depth)
+    small = Picture(pixels=fitted(picture.pixels, side_px=side_px), bit_depth=picture.bit_depth)
     return small.rgb8()
 
 
-def fitted(pixels: Rgb, *, side_px: int) -> Rgb:
+def fitted(pixels: AnyPixels, *, side_px: int) -> AnyPixels:
     """The same picture with its longer side at most ``side_px``."""
-    return _shrunk(pixels, side_px=side_px).astype(np.uint8, copy=False)
-
-
-def _shrunk(pixels: Pixels, *, side_px: int) -> Pixels:
     height, width = pixels.shape[:2]
     scale = side_px / max(height, width)
     if scale >= 1:
         return pixels
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    same_depth: Pixels = small
-    return same_depth
+    return cast("AnyPixels", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -26,11 +26,15 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRanges:
-    """Inspect batches of one partition that are not done; ``lowest`` is the first offset of them."""
+    """Inspect batches of one partition that are not done; ``lowest`` is the first offset of them.
+
+    ``unclaimed`` are those that any worker could have had by now.
+    """
 
     ranges: int
     frames: int
     lowest: int
+    unclaimed: int = 0
 
 
 def watermark(connection: Connection, *, run_id: int, log_id: int, partition: int) -> int:
@@ -90,13 +94,16 @@ def open_ranges(connection: Connection, *, run_id: int) -> dict[tuple[int, int],
             func.count().label("ranges"),
             func.sum(batch.c.end_offset - batch.c.first_offset).label("frames"),
             func.min(batch.c.first_offset).label("lowest"),
+            func.count()
+            .filter(batch.c.state == BatchState.PLANNED, batch.c.not_before.is_(None))
+            .label("unclaimed"),
         )
         .where(batch.c.run_id == run_id, batch.c.kind == BatchKind.INSPECT, IS_LIVE)
         .group_by(*place)
     )
     return {
         (row.log_id, row.partition): OpenRanges(
-            ranges=row.ranges, frames=int(row.frames), lowest=int(row.lowest)
+            ranges=row.ranges, frames=int(row.frames), lowest=int(row.lowest), unclaimed=row.unclaimed
         )
         for row in connection.execute(found)
     }

@@ -64,6 +64,9 @@ class FakeLog:
         self._answer()
         return self.partitions_of[partition].end
 
+    def offsets(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return {each: (self.start_offset(each), self.end_offset(each)) for each in partitions}
+
     def expiring_before(self, partition: int, within: timedelta) -> int:
         self._answer()
         self.expiry_asked += 1

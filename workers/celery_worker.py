@@ -18,13 +18,16 @@ _START_S, _STOP_S = 10.0, 30.0
 
 
 class CeleryWorker:
-    """The solo pool in a daemon thread, for as long as the block lasts.
+    """Celery's consumer in a daemon thread, for as long as the block lasts; ``at_once`` tasks beside it.
 
-    Solo, because a device belongs to one process, and whoever wants more starts more processes. One per
-    process at a time: Celery keeps the order to stop in a global. ``name`` is for people who look at Celery.
+    Never processes of Celery's own, because a device belongs to one process, and whoever wants more starts
+    more. One per process at a time: Celery keeps the order to stop in a global. ``name`` is for people who
+    look at Celery.
     """
 
-    def __init__(self, app: Celery, *, queues: Sequence[str], name: str = "embedded@localhost") -> None:
+    def __init__(
+        self, app: Celery, *, queues: Sequence[str], name: str = "embedded@localhost", at_once: int = 1
+    ) -> None:
         self._app = app
         self._queues = tuple(queues)
         ready = threading.Event()
@@ -40,8 +43,8 @@ class CeleryWorker:
         worker_state.should_stop = None
         worker = Worker(
             app=app,
-            pool="solo",
-            concurrency=1,
+            pool="solo" if at_once == 1 else "threads",
+            concurrency=at_once,
             queues=list(queues),
             hostname=name,
             without_heartbeat=True,
@@ -68,7 +71,9 @@ class CeleryWorker:
         worker_state.should_stop = None
 
     def _run(self, worker: WorkController) -> None:
-        self._app.set_current()  # of this thread: Celery looks its tasks up there, not in the worker's app
+        # Celery looks a task up in its thread's app, or else in the process's, and not in the worker's.
+        self._app.set_current()
+        self._app.set_default()
         worker.start()
 
     @property

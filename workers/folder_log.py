@@ -59,6 +59,9 @@ class FolderLog:
         with reading(self.engine) as connection:
             return end_offset(connection, self.log.id)
 
+    def offsets(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return {each: (self.start_offset(each), self.end_offset(each)) for each in partitions}
+
     def expiring_before(self, partition: int, within: timedelta) -> int:
         return 0  # files stay until somebody removes them
 

@@ -1,6 +1,6 @@
 """A log of frames, whatever keeps it: partitions of offsets that are read by range and never renumbered."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -88,6 +88,10 @@ class FrameLog(Protocol):
 
     def end_offset(self, partition: int) -> int:
         """One past the last offset given out; never falls within one identity."""
+        ...
+
+    def offsets(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+        """Start and end of each, asked for together: the ends are no older than the starts."""
         ...
 
     def expiring_before(self, partition: int, within: timedelta) -> int:

@@ -22,6 +22,9 @@ class GoneLog:
     def end_offset(self, partition: int) -> int:
         return 0
 
+    def offsets(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        return {each: (self.start_offset(each), self.end_offset(each)) for each in partitions}
+
     def expiring_before(self, partition: int, within: timedelta) -> int:
         return 0
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -55,6 +56,7 @@ class InspectDesk:
     attempt_limit: int
     stop_ratio_frames: int = 1000  # over which the share of dead letters is averaged
     has_reason_room: Callable[[], bool] = lambda: True
+    device: AbstractContextManager[object] = field(default_factory=nullcontext)  # for one call at a time
     call_size: CallSize = field(default_factory=CallSize)
     duration: RangeDuration = field(default_factory=RangeDuration)
 
@@ -128,7 +130,7 @@ class InspectDesk:
             return []
 
         def inspect(some: Sequence[Admitted]) -> list[Judged]:
-            with self.claimant.watch.stage(Stage.LOCALIZE):
+            with self.device, self.claimant.watch.stage(Stage.LOCALIZE):
                 inspections = expert.inspect([admitted.frame for admitted in some])
             pairs = zip(some, inspections, strict=True)
             return [self._judge(admitted, inspection, expert, ends) for admitted, inspection in pairs]

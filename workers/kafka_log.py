@@ -59,12 +59,12 @@ class KafkaLog:
     def end_offset(self, partition: int) -> int:
         """One past the last record that a transaction has settled; records behind an open one wait."""
         with _running():
-            ends = [self.topic.stable_end(partition)]
-            while ends[-1] < self._ends.get(partition, 0) and len(ends) < _ENDS_ASKED:
-                ends.append(self.topic.stable_end(partition))
-        with self._lock:
-            self._ends[partition] = max(self._ends.get(partition, 0), ends[-1])
-        return ends[-1]
+            return self._believed_end(partition, self.topic.stable_end(partition))
+
+    def offsets(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+        with _running():
+            starts, ends = self.topic.starts(partitions), self.topic.stable_ends(partitions)
+            return {each: (starts[each], self._believed_end(each, ends[each])) for each in partitions}
 
     def expiring_before(self, partition: int, within: timedelta) -> int:
         """By age alone; a topic that is bounded in bytes may drop records sooner."""
@@ -89,6 +89,16 @@ class KafkaLog:
         """Let go of all connections; the log can be used again, and then opens them anew."""
         self.ranges.pool.close()
         self.topic.close()
+
+    def _believed_end(self, partition: int, end: int) -> int:
+        """This answer, or the one after it if it is smaller than what was said before, and so on."""
+        for _ in range(_ENDS_ASKED - 1):
+            if end >= self._ends.get(partition, 0):
+                break
+            end = self.topic.stable_end(partition)
+        with self._lock:
+            self._ends[partition] = max(self._ends.get(partition, 0), end)
+        return end
 
     def _accounted(self, partition: int, first: int, found: Found) -> RangeRead:
         """With its holes. The log's start is read after the last poll, and its identity after that."""

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -51,6 +51,14 @@ class KafkaTopic:
         """The end, or the first offset of the oldest transaction that is still open."""
         return self._offset(partition, "LATEST", is_committed=True)
 
+    def starts(self, partitions: Sequence[int]) -> dict[int, int]:
+        """As ``start``, of all these in one request."""
+        return self._offsets(partitions, "EARLIEST", is_committed=True)
+
+    def stable_ends(self, partitions: Sequence[int]) -> dict[int, int]:
+        """As ``stable_end``, of all these in one request."""
+        return self._offsets(partitions, "LATEST", is_committed=True)
+
     def end(self, partition: int) -> int:
         """The end, open transactions included (the high watermark)."""
         return self._offset(partition, "LATEST", is_committed=False)
@@ -89,16 +97,19 @@ class KafkaTopic:
         return found
 
     def _offset(self, partition: int, of: str | int, *, is_committed: bool) -> int:
+        return self._offsets((partition,), of, is_committed=is_committed)[partition]
+
+    def _offsets(self, partitions: Sequence[int], of: str | int, *, is_committed: bool) -> dict[int, int]:
         from kafka import IsolationLevel, OffsetSpec, TopicPartition
 
-        place = TopicPartition(self.name, partition)
-        wanted = {place: of if isinstance(of, int) else OffsetSpec[of]}
+        places = {partition: TopicPartition(self.name, partition) for partition in partitions}
+        wanted = dict.fromkeys(places.values(), of if isinstance(of, int) else OffsetSpec[of])
         level = IsolationLevel.READ_COMMITTED if is_committed else IsolationLevel.READ_UNCOMMITTED
         found = self._ask(
-            f"asking for an offset of partition {partition}",
+            f"asking for offsets of partition {', '.join(map(str, partitions))}",
             lambda admin: admin.list_partition_offsets(wanted, isolation_level=level),
         )
-        return int(found[place].offset)
+        return {partition: int(found[place].offset) for partition, place in places.items()}
 
     def _ask(self, doing: str, question: Callable[[Any], Answer]) -> Answer:
         with self._lock:

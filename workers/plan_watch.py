@@ -116,29 +116,26 @@ class LogWatch:
                 log=self.log.identity.id,
                 partitions=sorted(grown),
             )
-        looks = {partition: self._look(partition, planned.get(partition)) for partition in here}
+        offsets = self.log.offsets(here)
+        looks = {each: self._look(each, planned.get(each), *offsets[each]) for each in here}
         for partition, look in looks.items():
             self.partitions.setdefault(partition, PartitionWatch()).saw(look.end, now)
         return looks
 
-    def _look(self, partition: int, planned: int | None) -> Look:
+    def _look(self, partition: int, planned: int | None, start: int, end: int) -> Look:
         watch = self.partitions.get(partition, PartitionWatch())
         least_end = max(watch.end, planned or 0)
-        start, end = self._offsets(partition)
         for _ in range(_LOOKS):
             if end >= max(start, least_end) and (planned is None or start <= planned):
                 break
             self.sleep(_BETWEEN_LOOKS_S)
-            start, end = self._offsets(partition)
+            start, end = self.log.offsets([partition])[partition]
         place = f"partition {partition}"
         if planned is not None and end < planned:
             raise LogTrouble(Trouble.CUT_BACK, f"{place} ends at {end}, and was planned up to {planned}")
         if end < start:
             raise LogTrouble(Trouble.ODD_OFFSETS, f"{place} starts at {start} and ends at {end}")
         return Look(start=start, end=end)
-
-    def _offsets(self, partition: int) -> tuple[int, int]:
-        return self.log.start_offset(partition), self.log.end_offset(partition)
 
     def expiry(self, partition: int, oldest_undone: int, now: float) -> Expiry:
         """What the log will soon remove of what is not done; asked now and then only.

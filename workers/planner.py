@@ -248,7 +248,10 @@ class Planner:
         frames_per_range = max(1, min(self._bounds.frames_per_batch, int(by_bytes)))
         rest = look.end - (look.end - first) % frames_per_range
         watch = self._watches[log_id].partitions[partition]
-        is_due = watch.age_s(rest, tick.now) >= self._bounds.batch_wait_s or rest < urgent_end
+        # While a range of the partition waits for a worker, one that is not full would only wait behind it,
+        # and be no larger for it: left to fill, it is done in fewer model calls.
+        has_waited = held.unclaimed == 0 and watch.age_s(rest, tick.now) >= self._bounds.batch_wait_s
+        is_due = has_waited or rest < urgent_end
         return Want(
             place=place,
             first=first,

@@ -127,7 +127,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         desk = works(stores, models, worker, log=logs.log)[queue.value]
         app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
         is_warm = threading.Event()
-        celery_worker = CeleryWorker(app, queues=[queue.value], name=name)
+        celery_worker = CeleryWorker(app, queues=[queue.value], name=name, at_once=settings.ranges_at_once)
         ready: dict[str, Check] = {
             "database": lambda: _database_answers(stores),
             "broker": lambda: _broker_answers(Doorbell(app), queue),

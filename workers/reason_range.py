@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -68,6 +69,7 @@ class ReasonDesk:
     pictures: PictureStore
     knowledge: KnowledgeBase
     attempt_limit: int
+    device: AbstractContextManager[object] = field(default_factory=nullcontext)  # for one call at a time
 
     def reason_next(self) -> bool:
         """Claim the next reason batch and see it through; False when none waits."""
@@ -117,7 +119,7 @@ class ReasonDesk:
         except InputRefused as refusal:  # an upgrade brought other weights: no answer will ever come
             return [AnswerRejected(str(refusal)) for _ in group]
         cases = [self._case(verdict, recipe) for verdict in group]
-        with self.claimant.watch.stage(Stage.REASON):
+        with self.device, self.claimant.watch.stage(Stage.REASON):
             return reasoner.explain(cases)
 
     def _case(self, verdict: StoredVerdict, recipe: Recipe) -> Case:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -38,6 +38,9 @@ class ReplayedLog:
 
     def end_offset(self, partition: int) -> int:
         return self.log.end_offset(partition)
+
+    def offsets(self, partitions: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+        return self.log.offsets(partitions)
 
     def expiring_before(self, partition: int, within: timedelta) -> int:
         return self.log.expiring_before(partition, within)

@@ -106,7 +106,9 @@ class Settings(BaseSettings):
         description="batches that may wait for a rationale; beyond, verdicts are given without one",
     )
     batch_wait_s: float = Field(
-        default=0.2, ge=0, description="a range that is not full is planned after this long"
+        default=0.2,
+        ge=0,
+        description="a range that is not full is planned after this long, unless one before it is unclaimed",
     )
     most_unpublished: int = Field(
         default=50_000, ge=1, description="planning stops while more messages than this wait to be published"
@@ -122,6 +124,12 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(
         default=60.0, gt=0, description="a claim that is not renewed for this long may be taken over"
+    )
+    ranges_at_once: int = Field(
+        default=2,
+        ge=1,
+        le=8,
+        description="ranges in one worker's hands: one is read or written while the device has another",
     )
     hard_limit_s: float = Field(
         default=600.0,

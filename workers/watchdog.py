@@ -18,35 +18,37 @@ class Watchdog:
     """Calls ``on_hang`` from a thread when guarded work shows no sign of life for ``limit_s``.
 
     A hung CUDA call ignores signals and exceptions, while the heartbeat thread would renew the lease for
-    ever: so ``on_hang`` has to end the process. The lease then runs out, and the batch is split.
+    ever: so ``on_hang`` has to end the process. The lease then runs out, and the batch is split. Several
+    threads may be guarded at once, each for itself.
     """
 
     def __init__(self, *, limit_s: float, on_hang: Callable[[], None]) -> None:
         self._limit_s = limit_s
         self._on_hang = on_hang
-        self._last_beat: float | None = None  # monotonic; None while nothing is guarded
+        self._last_beats: dict[int, float] = {}  # monotonic, by guarded thread
 
     def beat(self) -> None:
         """A sign of life from guarded work: between two model calls."""
-        if self._last_beat is not None:
-            self._last_beat = time.monotonic()
+        if (thread := threading.get_ident()) in self._last_beats:
+            self._last_beats[thread] = time.monotonic()
 
     @property
     def is_hanging(self) -> bool:
-        last = self._last_beat
-        return last is not None and time.monotonic() - last > self._limit_s
+        oldest = min(tuple(self._last_beats.values()), default=None)
+        return oldest is not None and time.monotonic() - oldest > self._limit_s
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Watch this block; one at a time."""
+        """Watch what this thread does in this block."""
         over = threading.Event()
-        self._last_beat = time.monotonic()
+        guarded = threading.get_ident()
+        self._last_beats[guarded] = time.monotonic()
         thread = threading.Thread(target=self._watch, args=(over,), name="watchdog", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            self._last_beat = None
+            del self._last_beats[guarded]
             over.set()
             thread.join()
 

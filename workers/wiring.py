@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -164,13 +165,14 @@ def live_planner(stores: Stores, logs: KafkaLogs) -> Planner:
 def works(
     stores: Stores, models: Models, worker: Claimant, *, log: Callable[[int], FrameLog]
 ) -> Mapping[str, Work]:
-    """What a ring of each queue sets in motion; ``log`` is by the ledger's id."""
+    """What a ring of each queue sets in motion, from any thread; ``log`` is by the ledger's id."""
+    device = threading.Lock()
     inspecting = InspectDesk(
         claimant=worker,
         log=log,
         reading_ahead=ReadingAhead(
             lines=StoredLines(stores.engine),
-            most_bytes=stores.settings.reads_mb * MEGABYTE,
+            most_bytes=stores.settings.reads_mb * MEGABYTE // stores.settings.ranges_at_once,
             watch=worker.watch,
         ),
         models=models,
@@ -180,6 +182,7 @@ def works(
         has_reason_room=ReasonRoom(
             engine=stores.engine, most=stores.settings.most_waiting_rationales
         ).is_open,
+        device=device,
     )
     reasoning = ReasonDesk(
         claimant=worker,
@@ -187,5 +190,6 @@ def works(
         pictures=stores.pictures,
         knowledge=StoredKnowledge(stores.engine),
         attempt_limit=stores.settings.attempt_limit,
+        device=device,
     )
     return {"inspect": inspecting.inspect_next, "reason": reasoning.reason_next}

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import fsspec
 import pytest
@@ -18,6 +19,7 @@ from tests.frames_in_kafka import LINE, Frames, envelope_of
 from workers.frame_log import RangeRead, Record, read_all
 from workers.kafka_clients import KafkaClients
 from workers.kafka_log import KafkaLog, open_kafka_log
+from workers.kafka_topic import KafkaTopic
 from workers.settings import Settings
 
 MOST_BYTES = 100_000_000
@@ -447,3 +449,27 @@ def test_a_refusal_while_we_run_is_an_outage(kafka: RealBroker, topic: str, log:
 
     with pytest.raises(StageUnavailable, match="check kafka_user"):
         log.end_offset(0)
+
+
+def test_however_many_partitions_are_looked_at_kafka_is_asked_twice(
+    kafka: RealBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.new_topic(partitions=12)
+    log = open_kafka_log(kafka.settings(), topic)
+    with Frames(kafka, topic) as frames:
+        frames.send(b"one", b"two", partition=3)
+        frames.send(b"one", partition=11)
+    kafka.delete_records(topic, 1, partition=3)
+    asked: list[str] = []
+    ask = KafkaTopic._ask
+
+    def counted(self: KafkaTopic, doing: str, question: Callable[[Any], object]) -> object:
+        asked.append(doing)
+        return ask(self, doing, question)
+
+    monkeypatch.setattr(KafkaTopic, "_ask", counted)
+    found = log.offsets(range(12))
+    log.close()
+
+    assert len(asked) == 2
+    assert found == dict.fromkeys(range(12), (0, 0)) | {3: (1, 2), 11: (0, 1)}

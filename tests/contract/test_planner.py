@@ -147,13 +147,34 @@ class TestRanges:
         waiting = planner.plan_once()
         assert plant.ranges() == [(0, 4, 0)]
         assert of(waiting).backlog == 2
+        plant.work_off()
         plant.time.now += 1.0
         plant.log.grow(1)
         planner.plan_once()
-        assert plant.ranges() == [(0, 4, 0)]
+        assert plant.ranges() == []
         plant.time.now += 1.0
         planner.plan_once()
-        assert plant.ranges() == [(0, 4, 0), (4, 7, 0)], "its oldest offset has waited two seconds"
+        assert plant.ranges() == [(4, 7, 0)], "its oldest offset has waited two seconds"
+
+    def test_a_range_is_left_to_fill_while_one_before_it_waits_for_a_worker(self, plant: Plant) -> None:
+        plant.log.grow(6)
+        planner = plant.planner()
+        planner.plan_once()
+        plant.log.grow(1)
+        plant.log.grow(1, partition=1)
+
+        planner.plan_once()
+        assert plant.ranges() == [(0, 4, 0), (4, 6, 0)], "cut now, it would be no sooner done"
+        assert plant.ranges(1) == [(0, 1, 0)], "each partition by itself"
+        plant.log.grow(3)
+        planner.plan_once()
+        assert plant.ranges() == [(0, 4, 0), (4, 6, 0), (6, 10, 0)], "full"
+
+        plant.log.grow(1)
+        for _ in range(4):
+            plant.stream.must_claim()
+        planner.plan_once()
+        assert plant.ranges() == [(10, 11, 0)], "the ones before it are with workers"
 
     def test_the_wait_of_what_came_later_begins_later(self, plant: Plant) -> None:
         planner = plant.planner(batch_wait_s=2.0)
@@ -165,8 +186,9 @@ class TestRanges:
         plant.time.now += 1.0
 
         assert plant.ranges() == [(0, 4, 0)]
+        plant.work_off()
         planner.plan_once()
-        assert plant.ranges() == [(0, 4, 0)], "the fifth has waited for one second"
+        assert plant.ranges() == [], "the fifth has waited for one second"
 
     def test_ranges_are_cut_by_the_bytes_that_earlier_ones_held(self, plant: Plant) -> None:
         plant.log.grow(8)
@@ -324,13 +346,14 @@ class TestLosses:
         plant.log.grow(4)
         planner = plant.planner()
         planner.plan_once()
+        plant.work_off()
         plant.log.grow(20)
         plant.log.expire(17)
 
         planned = planner.plan_once()
 
         assert (planned.lost, planned.frames) == (13, 7)
-        assert plant.ranges() == [(0, 4, 0), (17, 21, 0), (21, 24, 0)]
+        assert plant.ranges() == [(17, 21, 0), (21, 24, 0)]
         with reading(plant.stream.engine) as connection:
             (lost,) = list_absences(connection, kind=AbsenceKind.LOST)
         assert (lost.first_offset, lost.end_offset, lost.log_start) == (4, 17, 17)
@@ -433,6 +456,7 @@ class TestOddLogs:
         plant.log.grow(10)
         planner = plant.planner()
         planner.plan_once()
+        plant.work_off()
         plant.log.grow(2)
         plant.log.partitions_of[0].ends = [0, 5, 9]
 

@@ -1,10 +1,22 @@
 """What planning reads besides cursors: what ranges taught, what is open, how much waits to be published."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text
 
 from storage import outbox, partition_stats
-from storage.batches import LIVE_RUN, BatchKind, Claim, OpenRanges, cursors, finish, open_ranges, plan_reason
+from storage.batches import (
+    LIVE_RUN,
+    BatchKind,
+    Claim,
+    OpenRanges,
+    cursors,
+    finish,
+    hand_back,
+    open_ranges,
+    plan_reason,
+)
 from storage.database import reading, transaction
 from storage.partition_stats import PartitionStat
 from storage.verdicts import save_verdicts
@@ -86,7 +98,19 @@ def test_open_ranges_are_those_that_are_planned_or_leased(stream: Stream) -> Non
         found = open_ranges(connection, run_id=LIVE_RUN)
         assert open_ranges(connection, run_id=LIVE_RUN + 1) == {}
         assert cursors(connection, run_id=LIVE_RUN) == {(stream.log_id, 0): 12}
-    assert found == {(stream.log_id, 0): OpenRanges(ranges=2, frames=8, lowest=claim.end_offset)}
+    open_now = OpenRanges(ranges=2, frames=8, lowest=claim.end_offset, unclaimed=1)
+    assert found == {(stream.log_id, 0): open_now}
+
+
+def test_a_range_that_was_handed_back_for_later_is_none_that_a_worker_could_have_had(stream: Stream) -> None:
+    stream.plan(4)
+    claim = stream.must_claim()
+    with transaction(stream.engine) as connection:
+        hand_back(connection, claim, keeps_attempt=True, delay=timedelta(minutes=1))
+
+    with reading(stream.engine) as connection:
+        (found,) = open_ranges(connection, run_id=LIVE_RUN).values()
+    assert (found.ranges, found.unclaimed) == (1, 0)
 
 
 def test_rationales_take_no_room_from_frames(stream: Stream) -> None:

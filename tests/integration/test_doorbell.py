@@ -1,5 +1,6 @@
 """Celery as a doorbell, on each broker that we name: rings wake a worker, and pile up nowhere."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,3 +100,19 @@ def test_no_other_task_and_nothing_but_json_is_taken(tmp_path: Path, broker: str
     assert app.conf.accept_content == ["json"]
     assert app.conf.worker_enable_remote_control is False
     assert [name for name in app.tasks if not name.startswith("celery.")] == ["triadline.work"]
+
+
+def test_two_ranges_at_once_are_two_threads_of_one_process(redis_server: RedisServer) -> None:
+    meeting = threading.Barrier(2, timeout=10)
+    met: list[int] = []
+
+    def work() -> bool:
+        met.append(meeting.wait())
+        return False
+
+    app = make_app(redis_server.url, {QUEUE: work})
+    with CeleryWorker(app, queues=[QUEUE], name="two@localhost", at_once=2):
+        Doorbell(app).ring_up_to(QUEUE, 2)
+        wait_until(lambda: len(met) == 2)
+
+    assert sorted(met) == [0, 1]

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.figures import (
     Sample,
     Spread,
+    cpu_seconds,
     megabytes_by_minute,
     resident_bytes,
     settled,
@@ -60,6 +61,16 @@ def test_memory_is_that_of_a_process_and_nothing_of_one_that_is_gone() -> None:
     assert found is not None
     assert found > 10 * MEGABYTE
     assert resident_bytes(2**22 + 1) is None  # above the kernel's largest
+
+
+def test_a_busy_process_takes_cores_and_a_watch_counts_from_its_first_look() -> None:
+    before = cpu_seconds(os.getpid())
+    assert before is not None
+    assert cpu_seconds(2**22 + 1) is None
+    with MemoryWatch({"this": os.getpid()}, every_s=0.01) as watch:
+        while (cpu_seconds(os.getpid()) or 0) < before + 0.05:
+            pass
+    assert 0.0 < watch.cpu_s["this"] < before + 0.05
 
 
 def test_a_watch_has_seen_every_process_by_its_end() -> None:

@@ -1,5 +1,6 @@
 """A Kafka log's own judgement, without a broker: what metadata it does not believe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,6 +27,12 @@ class Told(KafkaTopic):
 
     def stable_end(self, partition: int) -> int:
         return self.ends.pop(0)
+
+    def starts(self, partitions: Sequence[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 0)
+
+    def stable_ends(self, partitions: Sequence[int]) -> dict[int, int]:
+        return {partition: self.ends.pop(0) for partition in partitions}
 
 
 def log_told(*says: tuple[int, ...], ends: list[int] | None = None) -> KafkaLog:
@@ -55,3 +62,10 @@ def test_an_end_that_fell_is_asked_again_before_it_is_believed() -> None:
     log = log_told(ends=[10, 0, 12, 5, 5, 5])
 
     assert [log.end_offset(0) for _ in range(3)] == [10, 12, 5]
+
+
+def test_of_several_ends_only_the_one_that_fell_is_asked_again() -> None:
+    log = log_told(ends=[10, 20, 11, 0, 21])
+    assert log.offsets([0, 1]) == {0: (0, 10), 1: (0, 20)}
+
+    assert log.offsets([0, 1]) == {0: (0, 11), 1: (0, 21)}

@@ -50,3 +50,25 @@ def test_the_pace_follows_the_last_ranges() -> None:
         duration.note(frames=10, seconds=2)
 
     assert 19.9 < duration.seconds_for(100) < 20.1
+
+
+def test_a_thread_that_hangs_is_seen_beside_one_that_lives() -> None:
+    ended, release = threading.Event(), threading.Event()
+    dog = Watchdog(limit_s=0.2, on_hang=ended.set)
+
+    def hang() -> None:
+        with dog.guard():
+            release.wait(10)
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    with dog.guard():
+        until = time.monotonic() + 5
+        while not ended.is_set() and time.monotonic() < until:
+            dog.beat()
+            time.sleep(0.02)
+    release.set()
+    hanging.join()
+
+    assert ended.is_set()
+    assert not dog.is_hanging
