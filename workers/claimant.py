@@ -16,6 +16,7 @@ from pipelines.errors import InspectionError, StageUnavailable
 from storage.claims import Claim, StaleFence, claim_next, hand_back, renew
 from storage.database import database_now, transaction
 from storage.schema import BatchKind, LogKind
+from workers.hands import Hands
 from workers.lease import heartbeat
 from workers.watch import Watch
 from workers.watchdog import Watchdog
@@ -34,6 +35,10 @@ class Stopping(InspectionError):
 
 class NotYet(InspectionError):
     """A frame failed for no known reason and the batch has attempts left: try it once more."""
+
+
+class _NotAlone(InspectionError):
+    """A range that may kill was claimed beside another: not now."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class Claimant:
     is_stopping: Callable[[], bool] = lambda: False
     watchdog: Watchdog | None = None
     faults: Faults = field(default_factory=Faults)
+    hands: Hands = field(default_factory=Hands)
     watch: Watch = field(default_factory=Watch)
 
     def work_next(self, kind: BatchKind, work: Callable[[Claim, Callable[[], None]], None]) -> bool:
@@ -74,26 +80,43 @@ class Claimant:
         ``work`` gets the claim and a checkpoint to pass between model calls. Whatever it raises, the batch
         is handed back, unless this process dies: then the lease runs out.
         """
-        if self.is_stopping() or self.faults.fatal is not None:
+        if self.is_stopping() or self.faults.fatal is not None or not self.hands.take():
             return False
         try:
-            with transaction(self.engine) as connection:
-                claim = claim_next(
-                    connection, kind=kind, owner=self.owner, lease=self.lease, log_kind=self.log_kind
-                )
-                claimed_at = None if claim is None else database_now(connection)
+            claim = self._claim(kind)
+            if claim is None:
+                return False
+            try:
+                with bound_contextvars(batch=claim.batch_id, fence=claim.fence):
+                    self._work(claim, work)
+            finally:
+                self.watch.batch_left(claim)
+            return True
+        finally:
+            self.hands.let_go()
+
+    def _claim(self, kind: BatchKind) -> Claim | None:
+        try:
+            try:
+                return self._claim_once(kind)
+            except _NotAlone:
+                return self._claim_once(kind) if self.hands.wait_alone(self.is_stopping) else None
         except StageUnavailable as outage:
             self._note_outage(outage)
-            return False
-        if claim is None or claimed_at is None:
-            return False
+            return None
+
+    def _claim_once(self, kind: BatchKind) -> Claim | None:
+        with transaction(self.engine) as connection:
+            claim = claim_next(
+                connection, kind=kind, owner=self.owner, lease=self.lease, log_kind=self.log_kind
+            )
+            if claim is None:
+                return None
+            if claim.attempts > 1 and not self.hands.alone_at_once():
+                raise _NotAlone  # and so it was never claimed
+            claimed_at = database_now(connection)
         self.watch.batch_claimed(claim, at=claimed_at)
-        try:
-            with bound_contextvars(batch=claim.batch_id, fence=claim.fence):
-                self._work(claim, work)
-        finally:
-            self.watch.batch_left(claim)
-        return True
+        return claim
 
     def _work(self, claim: Claim, work: Callable[[Claim, Callable[[], None]], None]) -> None:
         log = _log.bind(kind=claim.kind.value, attempt=claim.attempts)

@@ -49,6 +49,7 @@ EXIT_HUNG = 70  # EX_SOFTWARE: whoever runs the process starts it again
 
 _LOOKS_EVERY_S = 0.2
 _SWEEP_S, _SHOW_S, _EXPORT_S, _UPKEEP_S = 1.0, 2.0, 5.0, 3600.0
+_LONGEST_IDLE_S = 60.0  # a line's publisher waits for Kafka with the line's lock in hand
 _MOST_RINGS = 64  # waiting in one queue: a worker that found work rings itself again
 
 
@@ -116,7 +117,9 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
     can change is raised and ends the process.
     """
     require_distributed(settings)
-    with _process(settings, queue.value) as (stores, shown, stopping):
+    # A worker that is stopped before its claim is committed holds the range back no longer than one after it.
+    idle_limit_s = min(settings.lease_s, _LONGEST_IDLE_S)
+    with _process(settings, queue.value, idle_limit_s=idle_limit_s) as (stores, shown, stopping):
         logs = kafka_logs(stores, on_open=shown.metrics.know_topic)
         models = load_models(stores, shown.watch)
         watchdog = Watchdog(limit_s=settings.hard_limit_s, on_hang=lambda: os._exit(EXIT_HUNG))
@@ -182,10 +185,12 @@ def require_distributed(settings: Settings) -> None:
 
 
 @contextmanager
-def _process(settings: Settings, role: str) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
+def _process(
+    settings: Settings, role: str, *, idle_limit_s: float = _LONGEST_IDLE_S
+) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
     """What each of them is made of: stores, telemetry, and an event that says when to end."""
     with telemetry(settings, role) as shown, stop_event() as stopping:
-        stores = open_stores(settings)
+        stores = open_stores(settings, idle_limit_s=idle_limit_s)
         _log.info("started", role=role)
         try:
             yield stores, shown, stopping

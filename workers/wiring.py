@@ -60,10 +60,10 @@ class Stores:
         return self.settings.home / "reports"
 
 
-def open_stores(settings: Settings) -> Stores:
+def open_stores(settings: Settings, *, idle_limit_s: float = 0.0) -> Stores:
     """Open everything that is kept; makes the home folder and brings the schema up to date."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    engine = open_database(settings.database)
+    engine = open_database(settings.database, idle_limit_s=idle_limit_s)
     migrate(engine)
     return Stores(
         settings=settings,

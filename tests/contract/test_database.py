@@ -1,5 +1,6 @@
 """Opening, migrating and losing a database; nothing of it is ever mistaken for a bad frame."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from pipelines.errors import InputRefused, StageUnavailable
+from storage.batches import BatchKind, claim_next
 from storage.database import migrate, open_database, reading, transaction
 from storage.locks import lock, try_lock
 from storage.logs import start_run
-from tests.contract.stream import in_threads, rows_in
+from tests.contract.stream import LEASE, in_threads, make_stream, rows_in
 
 
 @pytest.mark.parametrize(
@@ -109,3 +111,21 @@ def test_a_schema_from_the_future_is_refused(database: Engine) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(InputRefused, match="9999: written by a newer Triadline"):
         migrate(database)
+
+
+def test_a_claim_that_was_never_committed_holds_its_range_back_for_a_moment_only(postgres: Engine) -> None:
+    """As when a worker is stopped, or its machine is gone, between the claim and its commit."""
+    stream = make_stream(postgres)
+    stream.plan(4)
+    stopped = open_database(postgres.url.render_as_string(hide_password=False), idle_limit_s=0.3)
+
+    with pytest.raises(StageUnavailable), transaction(stopped) as connection:  # noqa: PT012 -- its end raises
+        claim = claim_next(connection, kind=BatchKind.INSPECT, owner="stopped", lease=LEASE)
+        assert claim is not None
+        assert stream.claim() is None, "the row is locked"
+        until = time.monotonic() + 10
+        while (other := stream.claim()) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert other is not None
+        assert (other.batch_id, other.attempts) == (claim.batch_id, 1)
+    stopped.dispose()

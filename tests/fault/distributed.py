@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import signal
 import socket
 import time
 import urllib.request
@@ -183,8 +184,16 @@ class System:
             self.tend()
             if is_so():
                 return time.monotonic() - began
-            assert time.monotonic() - began < within_s, f"not within {within_s} s: {what}\n{self.state()}"
+            if time.monotonic() - began > within_s:
+                self.stacks()
+                raise AssertionError(f"not within {within_s} s: {what}\n{self.state()}")
             time.sleep(LOOKS_EVERY_S)
+
+    def stacks(self) -> None:
+        """Have every process write where its threads are, into its log."""
+        for program in self.programs:
+            program.send(signal.SIGUSR1)
+        time.sleep(0.5)
 
     def drain(self, *, within_s: float = 30, kinds: Sequence[BatchKind] = tuple(BatchKind)) -> float:
         """Wait until all that was sent is planned and nothing waits or is leased; how many seconds."""

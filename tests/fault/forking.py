@@ -5,6 +5,7 @@ and later how it ended. When the program that started it is gone, so are it and 
 """
 
 import ctypes
+import faulthandler
 import importlib
 import json
 import os
@@ -189,6 +190,7 @@ def become(wanted: Mapping[str, Any]) -> None:
     for source, target in ((nowhere, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     sys.argv = ["triad", *wanted["arguments"]]
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 
 def run() -> None:

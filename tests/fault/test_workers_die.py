@@ -31,7 +31,7 @@ def test_a_worker_that_stood_still_past_its_lease_writes_nothing(system: System)
     port = fresh_port()
     system.produce(FRAMES)
     system.start("planner")
-    zombie = system.start("inspect", "taking:0.3", http_port=port)
+    zombie = system.start("inspect", "taking:0.3", http_port=port, ranges_at_once=1)
     system.wait_until(lambda: system.verdicts > 0 and system.leases() == 1, "the worker is at work")
 
     zombie.pause()
@@ -99,7 +99,7 @@ def test_workers_asked_to_end_under_load_hand_over_to_new_ones(system: System) -
     system.start("reason")
     old = [system.start("inspect", "taking:0.1") for _ in range(2)]
     system.produce(FRAMES)
-    system.wait_until(lambda: system.leases("inspect") == 2, "both are at work")
+    system.wait_until(lambda: system.leases("inspect") > 2, "both are at work")
 
     asked = time.monotonic()
     for worker in old:
