@@ -25,7 +25,7 @@ def test_a_topic_made_again_is_another_log_and_the_old_ones_rest_is_lost(system:
     counted = [sum(metric(each, "triad_lost_frames_total").values()) for each in (port, inspecting)]
     print(f"lost: {counted[0]:.0f} never planned, {counted[1]:.0f} planned")  # noqa: T201
     assert counted[0] > 0, "what the planner had seen and not planned"
-    assert sum(counted) == found.lost
+    assert sum(counted) <= found.lost, "the worker that was killed may have counted some"
     by_log = dict(system.rows("SELECT log_id, count(*) FROM verdict GROUP BY log_id"))
     assert len(by_log) == 2, "two logs under one name"
     assert by_log[max(by_log)] == FRAMES, "none of the new frames was taken for an old one"
