@@ -72,7 +72,7 @@ def inspect_all(
 ) -> int:
     """Plan and inspect until nothing is left; the log's id."""
     with transaction(stores.engine) as connection:
-        log_id = open_log(connection, kind=LogKind.KAFKA, name="frames.local", uuid=log.identity.id).id
+        log_id = open_log(connection, kind=LogKind.FOLDER, name="frames.local", uuid=log.identity.id).id
     Planner(stores.engine, {log_id: log}, plan_bounds(stores.settings)).plan_once()
     desk = InspectDesk(
         claimant=claimant(stores, owner="worker", is_stopping=lambda: False),
