@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.errors import InputRefused
+from pipelines.errors import StageUnavailable
 from pipelines.frame import Envelope, Frame, Picture
 from pipelines.recipe import PATCH_MEMORY, REFERENCE_DIFFERENCE
 from pipelines.verdict import Outcome
@@ -59,7 +59,7 @@ def test_a_printed_layout_is_guarded_by_registered_normal_frames(tmp_path: Path)
         (region,) = found.regions
         assert (region.left, region.top) <= (84, 64) <= (region.right, region.bottom)
         system.stores.memories.path(product.recipe.localizer.memory_uri).unlink()
-        with pytest.raises(InputRefused, match="add the product again"):
+        with pytest.raises(StageUnavailable, match="share TRIAD_HOME, or add the product again"):
             load_models(system.stores).expert(product.recipe)
 
 
