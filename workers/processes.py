@@ -28,6 +28,7 @@ from workers.settings import Settings
 from workers.stop_signals import stop_event
 from workers.tasks import Doorbell, make_app
 from workers.telemetry import Telemetry, serving, telemetry
+from workers.unrung import Unrung
 from workers.watchdog import Watchdog
 from workers.wiring import (
     Stores,
@@ -127,8 +128,8 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
         worker = claimant(
             stores, owner=name, is_stopping=stopping.is_set, watchdog=watchdog, watch=shown.watch
         )
-        desk = works(stores, models, worker, log=logs.log)[queue.value]
-        app = make_app(settings.broker_url.get_secret_value(), {queue.value: desk})
+        unrung = Unrung(works(stores, models, worker, log=logs.log)[queue.value])
+        app = make_app(settings.broker_url.get_secret_value(), {queue.value: unrung.rung})
         is_warm = threading.Event()
         celery_worker = CeleryWorker(app, queues=[queue.value], name=name, at_once=settings.ranges_at_once)
         ready: dict[str, Check] = {
@@ -142,12 +143,14 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
             stack.enter_context(serving(settings, shown, live=live, ready=ready, is_draining=stopping.is_set))
             models.warm_up(is_reasoning=queue is BatchKind.REASON)
             is_warm.set()
+            stack.enter_context(unrung)
             stack.enter_context(celery_worker)
             while not stopping.wait(_LOOKS_EVERY_S):
                 if worker.faults.fatal is not None:
                     raise worker.faults.fatal
                 if not celery_worker.is_alive:
                     raise RuntimeError("the Celery worker's thread has ended")
+                unrung.look()
 
 
 def run_publisher(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 import signal
 import socket
 import time
@@ -241,7 +242,7 @@ class System:
 
     def state(self) -> str:
         """For whoever reads why a test failed."""
-        told = [f"{each.name}: {each.code}: {each.said()[-600:]}" for each in self.programs[-6:]]
+        told = [f"{each.name}: {each.code}: {shortened(each.said())}" for each in self.programs[-6:]]
         batches = self.rows("SELECT kind, state, count(*) FROM batch GROUP BY kind, state")
         return "\n".join([str(batches), *told])
 
@@ -255,6 +256,13 @@ class System:
         print(f"{self.name}: {found}")  # noqa: T201 -- shown with -rP
         assert not wrong, "\n".join(wrong[:10])
         return found
+
+
+def shortened(said: str) -> str:
+    """The last lines of a log, and of each thread's stack in it the innermost frames."""
+    log, *threads = re.split(r"\n(?=(?:Current thread|Thread) 0x)", said)
+    innermost = ["\n".join(thread.splitlines()[:7]) for thread in threads]
+    return "\n".join([log[-1500:], *innermost])
 
 
 def fresh_port() -> int:

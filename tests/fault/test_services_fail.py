@@ -46,6 +46,17 @@ def test_redis_flushed_and_killed_under_load_loses_no_work(system: System) -> No
     assert system.assert_contract().verdict == FRAMES
 
 
+def test_a_bell_that_nobody_hears_delays_work_and_loses_none(system: System) -> None:
+    for role in ("planner", "reason", "publisher", "inspect", "inspect"):
+        system.start(role, "ringing:0")
+    system.wait_started()
+    system.produce(FRAMES // 4)
+    system.drain(within_s=60)
+
+    assert_all_stayed(system)
+    assert system.assert_contract().verdict == FRAMES // 4
+
+
 def test_every_ring_five_times_and_many_from_strangers_is_no_frame_twice(system: System) -> None:
     all_processes(system, "ringing:5,taking:0.02")
     rings = ["inspect", "reason"] * 200
