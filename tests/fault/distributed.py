@@ -212,6 +212,11 @@ class System:
         is_planned = all(planned.get((log_id, each), -1) >= end for each, end in ends.items())
         return is_planned and not any(left[kind].planned + left[kind].leased for kind in kinds)
 
+    def waiting(self) -> int:
+        """Frames of the topic as it is now that are not done, or lie behind one that is not."""
+        ends = {each: self.asked.end(each) for each in self.asked.partitions()}
+        return sum(end - self.watermark(each) for each, end in ends.items())
+
     def watermark(self, partition: int) -> int:
         """Below it everything is done, of the topic as it is now."""
         with reading(self.stores.engine) as connection:

@@ -13,12 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
+from pipelines.errors import StageUnavailable
 from storage.audit import audit
 from storage.database import reading
 from tests.fault.cutting import CuttingProxy, cutting_proxy
@@ -31,6 +32,8 @@ from workers.tasks import make_app, ring
 
 _MOST_PARTITIONS = 6
 _CUT_EVERY = 25
+_MOST_WAITING = 800  # frames: where more wait, a topic that is made again loses most of the run unseen
+_CATCH_UP_S = 120.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +88,7 @@ class Soak:
     def run(self, frames: int, faults: int) -> None:
         for number in range(faults):
             count = frames * (number + 1) // faults - frames * number // faults
+            self._let_catch_up()
             self._produce(count)
             self._tend(self.random.uniform(0, 0.3))
             table = self.faults
@@ -111,6 +115,15 @@ class Soak:
             if now >= until:
                 return
             time.sleep(0.02)
+
+    def _let_catch_up(self) -> None:
+        until = time.monotonic() + _CATCH_UP_S
+        while True:
+            with suppress(StageUnavailable):
+                if self.system.waiting() <= _MOST_WAITING:
+                    return
+            assert time.monotonic() < until, f"too much waits for {_CATCH_UP_S} s\n{self.system.state()}"
+            self._tend(0.2)
 
     def _some(self, role: str | None = None) -> Kept:
         return self.random.choice([each for each in self.system.kept if role in (None, each.role)])
