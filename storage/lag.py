@@ -1,8 +1,8 @@
-"""How far behind we are: per partition, and with telling the outside. Only reads."""
+"""How far behind we are, per partition. Only reads."""
 
 from sqlalchemy import Connection, func, select
 
-from storage.schema import IS_LIVE, LIVE_RUN, BatchKind, batch, outbox, plan_cursor
+from storage.schema import IS_LIVE, LIVE_RUN, BatchKind, batch, plan_cursor
 
 
 def watermarks(connection: Connection, *, run_id: int = LIVE_RUN) -> dict[tuple[int, int], int]:
@@ -22,9 +22,3 @@ def watermarks(connection: Connection, *, run_id: int = LIVE_RUN) -> dict[tuple[
     return found | {
         (log_id, partition): int(end) for log_id, partition, end in connection.execute(lowest_open)
     }
-
-
-def waiting_messages(connection: Connection) -> int:
-    """How many messages of the outbox are not published yet."""
-    found = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
-    return int(connection.execute(found).scalar_one())

@@ -43,7 +43,7 @@ def waiting_lines(connection: Connection) -> tuple[str, ...]:
     return tuple(connection.execute(found).scalars())
 
 
-def unpublished_count(connection: Connection, *, at_most: int) -> int:
+def unpublished_count(connection: Connection, *, at_most: int | None = None) -> int:
     """How many messages wait to be published; counting stops at ``at_most``, so that it stays cheap."""
     waiting = select(outbox.c.id).where(outbox.c.published_at.is_(None)).limit(at_most).subquery()
     return int(connection.execute(select(func.count()).select_from(waiting)).scalar_one())

@@ -1,6 +1,5 @@
 """Planner, worker and publisher in one process: the whole system on one machine, over one home folder."""
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from workers.planner import Planner
 from workers.publisher import FileSink, publish_waiting
 from workers.replaying import plan_replays
 from workers.settings import Settings
+from workers.stop_signals import held_signals
 from workers.wiring import Stores, claimant, open_stores, plan_bounds, sweeper, works
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
@@ -78,7 +78,7 @@ class EmbeddedSystem:
         with (
             CeleryWorker(app, queues=QUEUES) as celery_worker,
             _set_at_end(stopping),
-            _held_signals() as obey_signals,
+            held_signals() as obey_signals,
         ):
             while left := self._left(bars):
                 self._raise_faults(worker.faults, is_alive=celery_worker.is_alive)
@@ -146,36 +146,6 @@ def _waiting(left: dict[BatchKind, Backlog]) -> list[str]:
         if waiting.planned + waiting.leased:
             return [kind.value] if not waiting.leased else []
     return []
-
-
-@contextmanager
-def _held_signals() -> Iterator[Callable[[], None]]:
-    """Keep SIGINT and SIGTERM until the function it gives is called, which then does what they ask for.
-
-    An exception out of a signal in the middle of a transaction can leave SQLite locked, and the worker then
-    waits half a minute for it. A second signal ends the process at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    came: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        came.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def obey() -> None:
-        if came and callable(handler := before[signal.Signals(came[0])]):
-            handler(came[0], None)
-
-    try:
-        yield obey
-    finally:
-        for number, handler in before.items():
-            if number not in came:
-                signal.signal(number, handler)
 
 
 @contextmanager

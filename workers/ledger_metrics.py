@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from storage.batches import LIVE_RUN, BatchKind, BatchState, backlog
 from storage.database import database_now
-from storage.lag import waiting_messages, watermarks
+from storage.lag import watermarks
+from storage.outbox import unpublished_count
 from workers.metrics import LedgerMetrics
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def observe_ledger(
     unplanned = now - max((end.oldest_unplanned_s for end in ends), default=0.0)
     planned_at = backlog(connection, run_id=LIVE_RUN)[BatchKind.INSPECT].oldest_planned_at
     metrics.oldest_unprocessed_timestamp.set(min(unplanned, planned_at.timestamp() if planned_at else now))
-    metrics.unpublished_messages.set(waiting_messages(connection))
+    metrics.unpublished_messages.set(unpublished_count(connection))
     done = watermarks(connection)
     lags = {
         (end.topic, str(end.partition)): end.end_offset

@@ -2,25 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+_ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def noted_signals() -> Iterator[Callable[[], int | None]]:
     """Gives a question: which of SIGINT and SIGTERM has come? A second one ends the process at once."""
     came: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        came.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _noting(came.append):
         yield lambda: came[0] if came else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -30,14 +24,44 @@ def stop_event() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
+    with _noting(lambda _: stopping.set()):
+        yield stopping
 
-    def stop(number: int, _frame: object) -> None:
-        stopping.set()
+
+@contextmanager
+def held_signals() -> Iterator[Callable[[], None]]:
+    """Keep SIGINT and SIGTERM until the function it gives is called, which then does what they ask for.
+
+    An exception out of a signal in the middle of a transaction can leave SQLite locked, and the worker then
+    waits half a minute for it. A second signal ends the process at once, even after the block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    came: list[int] = []
+    with _noting(came.append, puts_back=lambda number: number not in came) as before:
+
+        def obey() -> None:
+            if came and callable(handler := before[came[0]]):
+                handler(came[0], None)
+
+        yield obey
+
+
+@contextmanager
+def _noting(
+    note: Callable[[int], None], *, puts_back: Callable[[int], bool] = lambda number: True
+) -> Iterator[Mapping[int, Any]]:
+    """Each signal's first coming is noted; gives the handlers that were there before, and puts them back."""
+
+    def noted(number: int, _frame: object) -> None:
+        note(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.signal(number, noted) for number in _ASKING}
     try:
-        yield stopping
+        yield before
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if puts_back(number):
+                signal.signal(number, handler)

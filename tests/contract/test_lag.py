@@ -11,7 +11,7 @@ from storage import outbox
 from storage.batches import BatchKind, plan_reason, watermark
 from storage.claims import finish
 from storage.database import database_now, reading, transaction
-from storage.lag import waiting_messages, watermarks
+from storage.lag import watermarks
 from storage.logs import start_run
 from storage.schema import batch
 from storage.verdicts import save_verdicts
@@ -69,9 +69,9 @@ def test_a_partition_that_was_never_planned_has_no_watermark(stream: Stream) -> 
 def test_messages_wait_until_they_are_published(database: Engine) -> None:
     with transaction(database) as connection:
         outbox.add(connection, [("a", "verdict", {}), ("b", "verdict", {}), ("a", "verdict", {})])
-        assert waiting_messages(connection) == 3
+        assert outbox.unpublished_count(connection) == 3
         outbox.mark_published(connection, outbox.unpublished(connection, "a"))
-        assert waiting_messages(connection) == 1
+        assert outbox.unpublished_count(connection) == 1
 
 
 def test_the_ledger_is_observed_as_it_stands(stream: Stream) -> None:
