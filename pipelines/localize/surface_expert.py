@@ -16,10 +16,9 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,10 +27,12 @@ from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.defect_network import COMPARED_STRIDE_PX, DefectNetwork
 from pipelines.localize.encoder import Encoder
-from pipelines.localize.patch_memory import delivered, nearest_distance
+from pipelines.localize.experts import SURFACE_WEIGHTS
+from pipelines.localize.memory_file import MemoryTensors, opened_memory, require_made_with, write_memory
+from pipelines.localize.patch_memory import PatchMemory, delivered, nearest_distance
 from pipelines.localize.surface_network import normalised
 
-BUNDLED = "surface.safetensors"
+BUNDLED = SURFACE_WEIGHTS
 RIM_PX = 16  # mirrored all around, then cut off
 _PIXELS_PER_PASS = 1_000_000
 
@@ -70,6 +71,14 @@ class SurfaceExpert:
             parts.update(name.encode())
             parts.update(tensor.cpu().contiguous().numpy().tobytes())
         object.__setattr__(self, "digest", parts.hexdigest())
+
+    @classmethod
+    def fit(cls, pictures: Sequence[Picture], *, encoder: Encoder, network: DefectNetwork) -> Self:
+        """Remember patches of one or more normal pictures, as the patch memory does; the network is as given.
+
+        Raises: as `PatchMemory.fit`.
+        """
+        return cls(encoder, PatchMemory.fit(pictures, encoder=encoder).patches, network)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
@@ -124,15 +133,36 @@ class SurfaceExpert:
         mean = total / self.settings.mirrored_views
         return functional.avg_pool2d(mean, side, 1, side // 2, count_include_pad=False)
 
+    def tensors(self) -> MemoryTensors:
+        """Patches and network; the encoder is named by its digest and not among them."""
+        arrays = {f"network/{name}": one.cpu().numpy() for name, one in self.network.state_dict().items()}
+        settings = json.dumps(asdict(self.settings), sort_keys=True)
+        return MemoryTensors(
+            arrays=arrays | {"patches": self.patches.cpu().numpy()},
+            words={"encoder": self.encoder.digest, "settings": settings},
+        )
+
+    @classmethod
+    def restored(cls, kept: MemoryTensors, encoder: Encoder) -> Self:
+        """What `tensors` gave.
+
+        Raises:
+            InputRefused: It was made with another encoder.
+            KeyError, TypeError, ValueError: It is no surface expert.
+        """
+        require_made_with(kept, encoder.digest)
+        settings = SurfaceSettings(**json.loads(kept.words["settings"]))
+        patches = torch.from_numpy(kept.arrays["patches"]).to(encoder.device)
+        weights = {name: torch.from_numpy(one) for name, one in kept.only("network").arrays.items()}
+        network = DefectNetwork()
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(f"its network is another: {error}") from error
+        return cls(encoder, patches, network, settings)
+
     def save(self, path: Path) -> None:
-        """One safetensors file; the encoder is named by its digest and not stored in it."""
-        tensors = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors["patches"] = self.patches
-        metadata = {
-            "encoder": self.encoder.digest,
-            "settings": json.dumps(asdict(self.settings), sort_keys=True),
-        }
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path, metadata)
+        write_memory(path, self.tensors())
 
     @classmethod
     def load(cls, path: Path, encoder: Encoder) -> Self:
@@ -141,22 +171,8 @@ class SurfaceExpert:
         Raises:
             InputRefused: the file is missing, is no surface expert, or was made with another encoder.
         """
-        try:
-            with safe_open(path, framework="pt") as stored:
-                metadata = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            settings, made_with = SurfaceSettings(**json.loads(metadata["settings"])), metadata["encoder"]
-            patches = tensors.pop("patches").to(encoder.device)
-            network = DefectNetwork()
-            network.load_state_dict({name.removeprefix("network/"): one for name, one in tensors.items()})
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputRefused(f"{path} is not a surface expert: {error}") from error
-        if made_with != encoder.digest:
-            this = f"this one is {encoder.digest[:12]}"
-            raise InputRefused(
-                f"{path} was made with encoder {made_with[:12]}, {this}: fit the product again"
-            )
-        return cls(encoder, patches, network, settings)
+        with opened_memory(path, "a surface expert") as kept:
+            return cls.restored(kept, encoder)
 
 
 def _on_frame(picture: Picture, delivered_scores: Tensor) -> AnomalyMap:
