@@ -2,6 +2,7 @@
 
 import string
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -71,5 +72,6 @@ def save_clip(folder: Path, seed: int = 0, *, has_tokenizer: bool = True) -> Pat
 def _saved(model: torch.nn.Module, folder: Path) -> Path:
     for parameter in model.parameters():  # not as small as they begin, or all layers say nearly the same
         torch.nn.init.normal_(parameter, std=0.2)
-    model.save_pretrained(folder)
+    save: Any = model.save_pretrained
+    save(folder)
     return folder

@@ -184,7 +184,7 @@ def compute_in_full() -> None:
     """No TF32 on GPUs: its 10 bits of mantissa alone would move scores by more than parity allows."""
     import torch
 
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 

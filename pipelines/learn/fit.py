@@ -65,7 +65,7 @@ def fit_product(
     progress("learning what is normal", 0, len(split.memory))
     given = Given(
         normals=_at(pictures, split.memory),
-        batch=_at(asked.batch, split_unlabelled(asked.batch).memory) if asked.batch else (),
+        batch=asked.batch,
         text=asked.text,
         to_scale=_at(pictures, split.to_scale),
     )

@@ -42,6 +42,11 @@ def split_normals(
     nothing from normals leaves them all to the calibration.
     """
     order = _shuffled(pictures)
+    if len(order) <= asked.to_scale:
+        raise InputRefused(
+            f"joined experts are brought to one scale by {asked.to_scale} frames that they do not learn, and "
+            f"there are {len(order)} in all: add frames, or take one expert"
+        )
     scaled, rest = order[: asked.to_scale], order[asked.to_scale :]
     in_memory = FEWEST_IN_MEMORY if asked.learns_from_normals else 0
     third, half = len(rest) // 3, len(rest) // 2

@@ -12,7 +12,7 @@ from torch.nn import functional
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.backbone import Backbone
-from pipelines.localize.vit_features import reject_too_small
+from pipelines.localize.features import reject_too_small
 
 _WINDOWS_PER_PASS = 512
 _SENTENCES_PER_PASS = 64
@@ -35,8 +35,9 @@ class ClipModel:
                 "CLIP model (type 'clip')"
             )
         self._backbone = backbone
-        self._model: Any = backbone.model
-        config = self._model.config.vision_config
+        model: Any = backbone.model
+        self._model = model
+        config: Any = model.config.vision_config
         self._patch_px, self._side_px = int(config.patch_size), int(config.image_size)
         self.device = backbone.device
         self.digest = backbone.digest

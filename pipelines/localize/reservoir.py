@@ -27,7 +27,7 @@ class Reservoir:
 
     ``patches`` (S, n, D) of unit length, those of one picture together: ``counts`` (N,) says how many each
     has. ``whole`` (N, D) is of unit length, ``scores`` (N,) is what the others say of each, ``marks`` (N, 32)
-    the SHA-256 of its pixels.
+    a SHA-256 of what it shows.
     """
 
     patches: Tensor
@@ -53,7 +53,8 @@ class Reservoir:
 
     def of_each(self, neighbourhood: int) -> Sequence[Tensor]:
         """The patches (n of one, D) of each picture."""
-        return self.patches[neighbourhood].split(self.counts.tolist())
+        groups: Sequence[Tensor] = self.patches[neighbourhood].split(self.counts.tolist())
+        return groups
 
     def holds(self, picture: Picture) -> Tensor:
         """(N,) bool: which of its pictures is this very one. A picture never vouches for itself."""
@@ -100,5 +101,7 @@ def _some_patches(grid: Tensor, neighbourhoods: Sequence[int], most: int, rng: n
 
 
 def _mark(picture: Picture) -> NDArray[np.uint8]:
-    digest = hashlib.sha256(f"{picture.pixels.shape}".encode() + picture.pixels.tobytes()).digest()
+    """The same for a picture however it is spelled: grey or the same grey in colour, eight bits or more."""
+    pixels = picture.rgb8()
+    digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
     return np.frombuffer(digest, np.uint8)

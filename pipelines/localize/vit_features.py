@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.errors import FrameRejected, RejectReason, StageUnavailable
+from pipelines.errors import StageUnavailable
 from pipelines.frame import Picture
 from pipelines.localize.backbone import Backbone
+from pipelines.localize.features import reject_too_small
 
-SMALLEST_SIDE_PX = 32
 _PATCHES_PER_PASS = 8192
 
 
@@ -107,11 +107,3 @@ class VitFeatures:
         seen: Any = self._network(pixel_values=x, output_hidden_states=True, **interpolates)
         # Before the first layer there is one state; a class token and registers come before the patches.
         return {layer: seen.hidden_states[layer][:, -patches:] for layer in self._layers}
-
-
-def reject_too_small(picture: Picture) -> None:
-    if min(picture.height_px, picture.width_px) < SMALLEST_SIDE_PX:
-        size = f"{picture.width_px}x{picture.height_px} px"
-        raise FrameRejected(
-            RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
-        )

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 
 from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.frame import Picture
+from pipelines.localize import experts
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.experts import (
+    EXPERTS,
     MUSC,
     PATCH_MEMORY,
     REFERENCE_DIFFERENCE,
@@ -31,7 +34,6 @@ from tests.integration.test_command_line import complaint, triad
 from tests.layouts import layout
 from tests.plates import outcomes_of, settings_of, verdicts_of
 from tests.surfaces import grain, with_defect
-from workers import products
 from workers.embedded import EmbeddedSystem
 from workers.health import HealthServer
 from workers.loaded_models import LoadedModels
@@ -155,15 +157,13 @@ def test_words_with_a_local_clip_model(
     ],
 )
 def test_what_an_expert_lacks_is_said(
-    settings: Settings, normals: Path, values: dict[str, str], said: str
+    settings: Settings, normals: Path, values: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputRefused, match=said):
         added(settings, normal=[normals], **values)
 
 
 def test_a_surface_network_is_only_offered_with_its_weights(settings: Settings, normals: Path) -> None:
-    from pipelines.localize.experts import EXPERTS
-
     if EXPERTS[SURFACE_NETWORK].is_here:
         assert added(settings, normal=[normals], expert=SURFACE_NETWORK).recipe.localizer.parity
     else:
@@ -218,8 +218,8 @@ def test_a_worker_that_scores_otherwise_judges_nothing_and_is_not_ready(
     settings: Settings, normals: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     product = added(settings, normal=[normals], false_reject_rate=0.05)
-    load = products.load_expert
-    monkeypatch.setattr(products, "load_expert", lambda *given: Drifting(load(*given), 0.01))
+    load = experts.load_expert
+    monkeypatch.setattr("workers.products.load_expert", lambda *given: Drifting(load(*given), 0.01))
     with EmbeddedSystem(settings) as system:
         scan(system.stores.log, [asked], product=lambda _: NAME)
         models = load_models(system.stores)
@@ -233,7 +233,7 @@ def test_a_worker_that_scores_otherwise_judges_nothing_and_is_not_ready(
         assert status == 503
         assert product.recipe.hash[:12] in detail
 
-    monkeypatch.setattr(products, "load_expert", load)
+    monkeypatch.setattr("workers.products.load_expert", load)
     assert inspected(settings, asked)["bad000.png"] is Outcome.FAIL
 
 

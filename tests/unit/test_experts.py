@@ -156,6 +156,11 @@ def test_a_combination_with_too_few_frames_for_its_rate_says_how_many_it_needs()
         fitted(26, Asked(expert=f"{PATCH_MEMORY}+{SUBSPACE}"), rate=0.05)
 
 
+def test_a_combination_of_too_few_frames_is_refused() -> None:
+    with pytest.raises(InputRefused, match="one scale by 4 frames that they do not learn, and there are 3"):
+        fitted(3, Asked(expert=f"{PATCH_MEMORY}+{SUBSPACE}"))
+
+
 def test_a_combination_is_calibrated_and_judges() -> None:
     product = fitted(27, Asked(expert=f"{PATCH_MEMORY}+{SUBSPACE}"), rate=0.05)
     assert product.expert == "patch-memory+subspace"
