@@ -15,6 +15,7 @@ from pipelines.localize.experts import (
     PATCH_MEMORY,
     REFERENCE_DIFFERENCE,
     STEM_MEMORY,
+    SUBSPACE,
     WINCLIP,
     fit_expert,
     parts_of,
@@ -72,8 +73,21 @@ def fit_chosen(given: Given, networks: Networks, asked: Asked) -> Chosen:
     layout = check_layout(given.normals)
     if layout.memory is not None:
         return Chosen(expert=REFERENCE_DIFFERENCE, memory=layout.memory, note=layout.note)
-    expert = STEM_MEMORY if asked.is_known and networks.backbone is None else PATCH_MEMORY
-    return Chosen(expert=expert, memory=fit_expert(expert, given, networks), note=layout.note)
+    expert, note = _by_patches(given, networks, asked, layout.note)
+    return Chosen(expert=expert, memory=fit_expert(expert, given, networks), note=note)
+
+
+def _by_patches(given: Given, networks: Networks, asked: Asked, note: str) -> tuple[str, str]:
+    """Of few frames a large backbone's subspace told more than its nearest patches did, as published: 1-shot
+    98.0 against 96.6 image AUROC on MVTec-AD (SubspaceAD's and AnomalyDINO's own figures)."""
+    if networks.backbone is None:
+        return (STEM_MEMORY if asked.is_known else PATCH_MEMORY), note
+    if len(given.normals) >= FEWEST_NORMALS:
+        return PATCH_MEMORY, note
+    return SUBSPACE, (
+        f"each frame is held against what {len(given.normals)} normal frames vary in (subspace), because "
+        "they are few and a backbone is given"
+    )
 
 
 def _fit_asked(expert: str, given: Given, networks: Networks) -> Chosen:

@@ -1,6 +1,7 @@
 """Experts by name: which there are, what each refuses to do without, and which one a product gets."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pipelines.frame import Picture
 from pipelines.learn.expert_choice import NOTHING_MORE, Asked
 from pipelines.learn.fit import FittedProduct, fit_product
 from pipelines.learn.splits import split_normals
+from pipelines.localize.backbone import Backbone
 from pipelines.localize.expert_kind import Given
 from pipelines.localize.experts import (
     EXPERTS,
@@ -22,6 +24,7 @@ from pipelines.localize.experts import (
     fit_expert,
     parts_of,
 )
+from tests.backbones import save_dinov2
 from tests.layouts import layout
 from tests.surfaces import bundled_networks, grain
 
@@ -126,6 +129,17 @@ def test_too_small_a_batch_is_refused_with_what_is_needed() -> None:
 def test_a_known_product_is_seen_by_the_stem_unless_told_otherwise() -> None:
     assert fitted(4, Asked(is_known=True)).expert == STEM_MEMORY
     assert fitted(4, Asked(is_known=True, expert=SUBSPACE)).expert == SUBSPACE
+
+
+@pytest.mark.parametrize(("normals", "expert"), [(6, SUBSPACE), (16, PATCH_MEMORY)])
+def test_a_backbone_with_few_frames_gets_a_subspace(tmp_path: Path, normals: int, expert: str) -> None:
+    backbone = Backbone(save_dinov2(tmp_path / "model"))
+    product = fit_product(
+        [grain(seed) for seed in range(normals)],
+        networks=replace(bundled_networks(), backbone=lambda: backbone),
+        false_reject_rate=None,
+    )
+    assert product.expert == expert
 
 
 def test_frames_of_no_layout_are_not_laid_over_each_other() -> None:
