@@ -25,9 +25,10 @@ from pipelines.learn.evaluation import BoxFigures, box_figures
 from pipelines.learn.fit import fit_product, region_rule
 from pipelines.localize.calibration import Calibration
 from pipelines.localize.encoder import load_encoder
+from pipelines.localize.expert_kind import Networks
+from pipelines.localize.experts import REFERENCE_DIFFERENCE
 from pipelines.localize.localizer import Localizer
 from pipelines.localize.reference_difference import ReferenceDifference
-from pipelines.recipe import REFERENCE_DIFFERENCE
 from pipelines.regions import RegionRule, find_regions
 
 DATA = Path("..", "shared", "data", "deep-pcb", "pairs")
@@ -80,7 +81,11 @@ def main() -> None:
 def on_other_templates(normal: Sequence[DeepPcbPair]) -> Way:
     encoder = load_encoder()
     templates = [read_picture(pair.template) for pair in normal]
-    fitted = fit_product(templates, encoder=encoder, features=encoder, false_reject_rate=RATE)
+    fitted = fit_product(
+        templates,
+        networks=Networks(encoder=lambda: encoder, stem=lambda: encoder),
+        false_reject_rate=RATE,
+    )
     return Way(
         name="other templates",
         expert=fitted.expert,

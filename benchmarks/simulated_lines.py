@@ -22,6 +22,7 @@ from rich.table import Table
 from pipelines.echo.decision_maker import amended_outcome
 from pipelines.frame import Envelope, Frame, Picture
 from pipelines.inspection import Inspection, Inspector, shown_to_reasoner
+from pipelines.learn.expert_choice import Asked
 from pipelines.learn.fit import FittedProduct, bare_recipe, fit_product
 from pipelines.learn.simulator import (
     EVALUATION_SEED,
@@ -31,6 +32,7 @@ from pipelines.learn.simulator import (
     simulated_lines,
 )
 from pipelines.localize.encoder import Encoder, load_encoder
+from pipelines.localize.expert_kind import Networks
 from pipelines.profiles import TINY
 from pipelines.reasoning import Answer, Case
 from pipelines.recipe import AmendPolicy
@@ -80,7 +82,12 @@ def compare(line: SimulatedLine, *, encoder: Encoder, reasoner: TriadReasoner, f
     normals = [
         Picture(pixels=line.frame(seed).pixels) for seed in range(EVALUATION_SEED, EVALUATION_SEED + NORMALS)
     ]
-    fitted = fit_product(normals, encoder=encoder, features=reasoner.features, false_reject_rate=RATE)
+    fitted = fit_product(
+        normals,
+        networks=Networks(encoder=lambda: encoder, stem=lambda: reasoner.features),
+        false_reject_rate=RATE,
+        asked=Asked(is_known=True),
+    )
     inspector = Inspector(recipe=bare_recipe(line.product, fitted), localizer=fitted.memory)
     truths = list(mixed_run(line, first_seed=EVALUATION_SEED + 1_000, frames=frames, defect_share=0.5))
     started = time.perf_counter()

@@ -10,10 +10,6 @@ from pydantic import TypeAdapter
 from pipelines.localize.calibration import Calibration
 from pipelines.regions import RegionRule, ViewRule
 
-# By the encoder's features, by the LMM stem's, or by registered normal frames.
-PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE = "patch-memory", "stem-memory", "reference-difference"
-EXPERTS = (PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE)
-
 
 class AmendPolicy(StrEnum):
     """When the reasoner may change a stored verdict. Its words never do: its A/B answer may."""
@@ -23,12 +19,26 @@ class AmendPolicy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LocalizerPart:
-    """Which expert, and the digests that decide its scores."""
+class ParityFrame:
+    """A frame that the localizer scored when it was fitted; whoever loads it must find the same score."""
 
-    name: str  # one of EXPERTS
+    picture_uri: str  # of its payload, beside the memory
+    score: float  # raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalizerPart:
+    """Which expert, and the digests that decide its scores.
+
+    ``backbone`` is the digest of the features that a person named; none means the bundled ones.
+    """
+
+    name: str  # one of `pipelines.localize.experts.EXPERTS`, or several joined by +
     digest: str  # of weights, memory and settings together
     memory_uri: str = field(metadata={"is_place": True})  # where the fitted memory is kept: not hashed
+    backbone: str | None = None
+    backbone_folder: str | None = field(default=None, metadata={"is_place": True})
+    parity: tuple[ParityFrame, ...] = field(default=(), metadata={"is_place": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +98,14 @@ class Recipe:
 
 
 def _hashed(part: LocalizerPart | ReferencePart | None) -> dict[str, object] | None:
-    """A part without its places: a recipe means the same wherever its files lie."""
+    """A part without its places: a recipe means the same wherever its files lie.
+
+    A field without a value is left out: recipes from before there was such a field keep their hash.
+    """
     if part is None:
         return None
-    return {f.name: getattr(part, f.name) for f in fields(part) if not f.metadata.get("is_place")}
+    values = {f.name: getattr(part, f.name) for f in fields(part) if not f.metadata.get("is_place")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 _ADAPTER = TypeAdapter(Recipe)

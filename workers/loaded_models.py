@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import InputRefused
+from pipelines.errors import InputRefused, StageUnavailable
 from pipelines.inspection import Inspector
+from pipelines.localize.expert_kind import Networks
 from pipelines.profiles import TINY, profile
-from pipelines.recipe import STEM_MEMORY
 from storage.database import reading
-from workers.products import ReferenceExtractor, load_memory, load_references_of
+from workers.parity import parity_difference
+from workers.products import ReferenceExtractor, load_localizer, load_references_of
 from workers.watch import Watch
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from pipelines.frame import Frame
     from pipelines.inspection import Inspection
+    from pipelines.localize.backbone import Backbone
     from pipelines.localize.encoder import Encoder
-    from pipelines.localize.features import PatchFeatures
     from pipelines.recipe import Recipe
     from pipelines.triad.reasoner import TriadReasoner
     from storage.pictures import PictureStore
@@ -55,11 +56,14 @@ class LoadedModels:
     engine: Engine
     memories: PictureStore
     device: str
+    backbone: Path | None = None
     watch: Watch = field(default_factory=Watch)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _encoder: Encoder | None = None
     _reasoner: TriadReasoner | None = None
+    _backbones: dict[Path, Backbone] = field(default_factory=dict)
     _experts: dict[str, LoadedExpert] = field(default_factory=dict)
+    _off: dict[str, str] = field(default_factory=dict)  # by recipe: why it is not judged by
 
     @property
     def encoder(self) -> Encoder:
@@ -85,10 +89,19 @@ class LoadedModels:
         _ = self.triad if is_reasoning else self.encoder
 
     def expert(self, recipe: Recipe) -> LoadedExpert:
+        """Raises ``StageUnavailable`` where the recipe's localizer does not score as it did at fitting."""
         with self._lock:
+            if recipe.hash in self._off:
+                raise StageUnavailable(self._off[recipe.hash])
             if recipe.hash not in self._experts:
                 self._experts[recipe.hash] = self._load(recipe)
             return self._experts[recipe.hash]
+
+    def parity(self) -> str:
+        """For `/readyz`; never waits for a model that is being loaded. Raises ``StageUnavailable``."""
+        if off := tuple(self._off.values()):
+            raise StageUnavailable(off[0])
+        return f"{len(self._experts)} recipes score as where they were fitted"
 
     def reasoner(self, recipe: Recipe) -> TriadReasoner:
         """Raises ``InputRefused`` if the model that the recipe names is not the one we have."""
@@ -101,9 +114,56 @@ class LoadedModels:
             )
         return self.triad
 
+    def networks(self, folder: Path | None = None) -> Networks:
+        """What experts stand on, with the backbone in ``folder`` if there is one; nothing is loaded yet."""
+        return Networks(
+            encoder=lambda: self.encoder,
+            stem=lambda: self.triad.features,
+            backbone=None if folder is None else lambda: self._backbone(folder),
+        )
+
+    def _networks_of(self, recipe: Recipe) -> Networks:
+        """Those that a recipe was made with, its backbone wherever it lies on this machine.
+
+        Raises:
+            StageUnavailable: The backbone is not here.
+        """
+        wanted = recipe.localizer.backbone
+        if wanted is None:
+            return self.networks()
+        then = recipe.localizer.backbone_folder
+        places = [place for place in (self.backbone, None if then is None else Path(then)) if place]
+        problems: list[str] = []
+        for place in dict.fromkeys(places):
+            try:
+                found = self._backbone(place).digest
+            except InputRefused as refusal:  # not mounted, or half copied: that is this machine's trouble
+                problems.append(str(refusal))
+                continue
+            if found == wanted:
+                return self.networks(place)
+            problems.append(f"{place}: holds backbone {found[:12]}")
+        raise StageUnavailable(
+            f"product {recipe.product!r} was fitted with backbone {wanted[:12]}, which is not here "
+            f"({'; '.join(problems) or 'no folder is named'}): set TRIAD_BACKBONE to its folder"
+        )
+
+    def _backbone(self, folder: Path) -> Backbone:
+        with self._lock:
+            if folder not in self._backbones:
+                from pipelines.localize.backbone import Backbone
+
+                self._backbones[folder] = Backbone(folder, self._torch_device())
+                self.watch.model_loaded(
+                    "backbone", version=folder.name, digest=self._backbones[folder].digest
+                )
+            return self._backbones[folder]
+
     def _load(self, recipe: Recipe) -> LoadedExpert:
-        features = partial(self._features, recipe)
-        localizer = load_memory(recipe, memories=self.memories, features=features)
+        localizer = load_localizer(recipe, memories=self.memories, networks=self._networks_of(recipe))
+        if (difference := parity_difference(recipe, localizer, self.memories)) is not None:
+            self._off[recipe.hash] = difference
+            raise StageUnavailable(difference)
         with reading(self.engine) as connection:
             references = load_references_of(recipe, connection=connection, encoder=self.encoder)
         return LoadedExpert(
@@ -113,11 +173,19 @@ class LoadedModels:
             references=references,
         )
 
-    def _features(self, recipe: Recipe) -> PatchFeatures:
-        return self.triad.features if recipe.localizer.name == STEM_MEMORY else self.encoder
-
     def _torch_device(self) -> str:
-        return torch_device(self.device)
+        found = torch_device(self.device)
+        if found.startswith("cuda"):
+            compute_in_full()
+        return found
+
+
+def compute_in_full() -> None:
+    """No TF32 on GPUs: its 10 bits of mantissa alone would move scores by more than parity allows."""
+    import torch
+
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def torch_device(wanted: str) -> str:

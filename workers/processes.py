@@ -137,6 +137,7 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
             "database": lambda: _database_answers(stores),
             "broker": lambda: _broker_answers(Doorbell(app), queue),
             "models": lambda: _is_set(is_warm, "the weights are loaded"),
+            "parity": models.parity,
         }
         live = {"device": lambda: _is_not_hanging(watchdog)}
         with ExitStack() as stack:

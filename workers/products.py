@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +14,11 @@ from pipelines.decoding import decode_picture
 from pipelines.errors import FrameRejected, InputRefused, StageUnavailable
 from pipelines.frame import Geometry, Picture
 from pipelines.knowledge import ProductKnowledge, read_knowledge
+from pipelines.localize.expert_kind import Networks
+from pipelines.localize.experts import load_expert, parts_of
+from pipelines.localize.memory_file import write_memory
 from pipelines.profiles import profile
-from pipelines.recipe import (
-    REFERENCE_DIFFERENCE,
-    AmendPolicy,
-    LocalizerPart,
-    ReasonRule,
-    Recipe,
-    ReferencePart,
-)
+from pipelines.recipe import AmendPolicy, LocalizerPart, ParityFrame, ReasonRule, Recipe, ReferencePart
 from pipelines.regions import ViewRule
 from pipelines.retrieve.index import ReferenceIndex
 from storage.database import transaction
@@ -37,10 +33,7 @@ if TYPE_CHECKING:
 
     from pipelines.learn.fit import FittedProduct, Progress
     from pipelines.localize.encoder import Encoder
-    from pipelines.localize.features import PatchFeatures
-    from pipelines.localize.localizer import Localizer
-    from pipelines.localize.patch_memory import PatchMemory
-    from pipelines.localize.reference_difference import ReferenceDifference
+    from pipelines.localize.localizer import FittedLocalizer, Localizer
     from pipelines.triad.reasoner import TriadReasoner
 
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
@@ -48,7 +41,7 @@ MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NormalFrame:
-    """A normal frame as its file has it."""
+    """A picture to learn from, as its file has it."""
 
     name: str
     payload: bytes
@@ -74,40 +67,57 @@ class ProductShelf:
     pictures: PictureStore
     memories: PictureStore
     profile: str
-    encoder: Encoder
+    networks: Networks
     reasoner: TriadReasoner
 
     def add(
         self,
         product: str,
         *,
-        normal: Sequence[Path],
+        normal: Sequence[Path] = (),
+        batch: Sequence[Path] = (),
+        expert: str | None = None,
+        text: str | None = None,
         knowledge: Path | None = None,
         false_reject_rate: float | None = None,
         progress: Progress = lambda what, done, of: None,
     ) -> AddedProduct:
-        """Fit a product on the pictures under ``normal`` and make the result its current recipe.
+        """Fit a product on pictures and make the result its current recipe.
+
+        ``normal`` are known to be normal, ``batch`` nobody vouched for; one of them must be given. ``expert``
+        None takes the one that fits what is given.
 
         Raises:
-            InputRefused: No readable picture, too few for the rate, or knowledge that cannot be read or is
-                another product's.
+            InputRefused: No readable picture, too few for the rate, not what the expert needs, or knowledge
+                that cannot be read or is another product's.
         """
+        from pipelines.learn.expert_choice import Asked
         from pipelines.learn.fit import fit_product
 
+        if not normal and not batch:
+            raise InputRefused(f"product {product!r}: give normal frames (--normal) or a batch (--batch)")
         known = read_product_knowledge(knowledge, product=product)
-        frames, unreadable = read_normals(normal, progress=progress)
-        pictures = [frame.picture for frame in frames]
-        is_known = known is not None and self.reasoner.knows(known)
+        normals, unreadable = read_normals(normal, progress=progress) if normal else ([], ())
+        unlabelled, also_unreadable = read_normals(batch, progress=progress) if batch else ([], ())
         fitted = fit_product(
-            pictures,
-            encoder=self.encoder,
-            features=self.reasoner.features if is_known else self.encoder,
+            [frame.picture for frame in normals],
+            networks=self.networks,
             false_reject_rate=false_reject_rate,
+            asked=Asked(
+                expert=expert,
+                batch=[frame.picture for frame in unlabelled],
+                text=text,
+                is_known=known is not None and self.reasoner.knows(known),
+            ),
             progress=progress,
         )
-        recipe = self._store(product, frames, fitted, known)
+        frames = normals or unlabelled
         return AddedProduct(
-            product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
+            product=product,
+            recipe=self._store(product, frames, fitted, known),
+            frames=len(frames),
+            notes=fitted.notes,
+            unreadable=(*unreadable, *also_unreadable),
         )
 
     def add_unlabelled(
@@ -118,10 +128,11 @@ class ProductShelf:
         Raises:
             InputRefused: None of the pictures can be read.
         """
-        from pipelines.learn.fit import UNLABELLED_SAMPLE, fit_unlabelled
+        from pipelines.learn.fit import fit_unlabelled
+        from pipelines.learn.splits import UNLABELLED_SAMPLE
 
         frames, unreadable = read_normals(paths, progress=progress, most=UNLABELLED_SAMPLE)
-        fitted = fit_unlabelled([f.picture for f in frames], encoder=self.encoder, progress=progress)
+        fitted = fit_unlabelled([f.picture for f in frames], networks=self.networks, progress=progress)
         recipe = self._store(product, frames, fitted, None)
         return AddedProduct(
             product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
@@ -135,7 +146,7 @@ class ProductShelf:
         known: ProductKnowledge | None,
     ) -> Recipe:
         """Files first, rows after: a crash between them leaves files that nothing names, no half product."""
-        memory_uri = self._keep_memory(fitted.memory)
+        localizer = self._keep_localizer(frames, fitted)
         references = [
             NewReference(
                 sha256=(uri := self._keep_picture(frames[place])).removeprefix("picture:").partition(".")[0],
@@ -151,9 +162,7 @@ class ProductShelf:
             recipe = Recipe(
                 product=product,
                 profile=self.profile,
-                localizer=LocalizerPart(
-                    name=fitted.expert, digest=fitted.memory.digest, memory_uri=memory_uri
-                ),
+                localizer=localizer,
                 calibration=fitted.calibration,
                 decision=fitted.decision,
                 regions=fitted.regions,
@@ -176,14 +185,38 @@ class ProductShelf:
             amend=AmendPolicy.GREY_ZONE if may_amend else AmendPolicy.NEVER,
         )
 
-    def _keep_memory(self, memory: PatchMemory | ReferenceDifference) -> str:
+    def _keep_localizer(self, frames: Sequence[NormalFrame], fitted: FittedProduct) -> LocalizerPart:
+        backbone = self.networks.backbone
+        if not any(kind.uses_backbone for kind in parts_of(fitted.expert)):
+            backbone = None
+        return LocalizerPart(
+            name=fitted.expert,
+            digest=fitted.memory.digest,
+            memory_uri=self._keep_memory(fitted.memory),
+            backbone=None if backbone is None else backbone().digest,
+            backbone_folder=None if backbone is None else str(backbone().folder),
+            parity=tuple(
+                ParityFrame(picture_uri=self._keep_beside(frames[place]), score=score)
+                for place, score in fitted.parity
+            ),
+        )
+
+    def _keep_memory(self, memory: FittedLocalizer) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
-            memory.save(file)
+            write_memory(file, memory.tensors())
             return self.memories.put(file.read_bytes(), "tensors")
 
+    def _keep_beside(self, frame: NormalFrame) -> str:
+        """With the memories: whoever can load them can check them."""
+        return self.memories.put(frame.payload, _suffix(frame))
+
     def _keep_picture(self, frame: NormalFrame) -> str:
-        return self.pictures.put(frame.payload, Path(frame.name).suffix.lower().removeprefix(".") or "bin")
+        return self.pictures.put(frame.payload, _suffix(frame))
+
+
+def _suffix(frame: NormalFrame) -> str:
+    return Path(frame.name).suffix.lower().removeprefix(".") or "bin"
 
 
 def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowledge | None:
@@ -234,26 +267,20 @@ def read_normals(
     return frames, tuple(unreadable)
 
 
-def load_memory(
-    recipe: Recipe, *, memories: PictureStore, features: Callable[[], PatchFeatures]
-) -> Localizer:
-    """The localizer that a recipe was calibrated on; ``features`` gives those that its name stands for.
+def load_localizer(recipe: Recipe, *, memories: PictureStore, networks: Networks) -> Localizer:
+    """The localizer that a recipe was calibrated on.
 
     Raises:
+        InputRefused: It was made with other networks than these.
         StageUnavailable: Its file is not here: a home folder that is not mounted, or not shared.
     """
-    from pipelines.localize.patch_memory import PatchMemory
-    from pipelines.localize.reference_difference import ReferenceDifference
-
     file = memories.path(recipe.localizer.memory_uri)
     if not file.exists():
         raise StageUnavailable(
             f"{file}: the memory of product {recipe.product!r} is not here: mount or share TRIAD_HOME, "
             "or add the product again"
         )
-    if recipe.localizer.name == REFERENCE_DIFFERENCE:
-        return ReferenceDifference.load(file)
-    return PatchMemory.load(file, features())
+    return load_expert(recipe.localizer.name, file, networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

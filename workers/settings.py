@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     )
     profile: str = Field(default="tiny", description="which models a new product gets")
     device: str = Field(default="auto", description="auto, cpu or cuda")
+    backbone: Path | None = Field(
+        default=None,
+        description="folder of a DINOv2, DINOv3 or CLIP model whose features new products get; none: ours",
+    )
     frames_per_batch: int = Field(default=32, ge=1, le=10_000, description="frames in one offset range")
     reads_mb: int = Field(
         default=128, ge=1, description="megabytes of payload a worker holds at once while it reads a range"
@@ -156,10 +160,10 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(default="warning", description="debug, info, warning or error")
     log_format: LogFormat = Field(default="text", description="text for people, json for log collectors")
 
-    @field_validator("home")
+    @field_validator("home", "backbone")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+    def _absolute(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser().absolute()
 
     @classmethod
     @override

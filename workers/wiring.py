@@ -82,12 +82,16 @@ def load_models(stores: Stores, watch: Watch | None = None) -> LoadedModels:
         engine=stores.engine,
         memories=stores.memories,
         device=stores.settings.device,
+        backbone=stores.settings.backbone,
         watch=watch or Watch(),
     )
 
 
-def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
-    """Where products are added; loads the models that they are fitted with."""
+def product_shelf(stores: Stores, models: LoadedModels, *, features: Path | None = None) -> ProductShelf:
+    """Where products are added; loads the models that they are fitted with.
+
+    ``features`` is a backbone's folder, for these products in place of the installation's.
+    """
     from workers.products import ProductShelf
 
     return ProductShelf(
@@ -95,7 +99,7 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
         pictures=stores.pictures,
         memories=stores.memories,
         profile=stores.settings.profile,
-        encoder=models.encoder,
+        networks=models.networks(features or stores.settings.backbone),
         reasoner=models.triad,
     )
 

@@ -1,6 +1,5 @@
 """From a handful of normal frames to everything a recipe needs."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,90 +8,86 @@ from numpy.typing import NDArray
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
-from pipelines.learn.layout_check import check_layout
-from pipelines.localize.calibration import Calibration, normals_needed
-from pipelines.localize.encoder import Encoder
-from pipelines.localize.features import PatchFeatures
-from pipelines.localize.patch_memory import PatchMemory
-from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.learn.expert_choice import NOTHING_MORE, Asked, Chosen, fit_chosen
+from pipelines.learn.splits import Split, notes_on, split_normals, split_unlabelled
+from pipelines.localize.calibration import Calibration
+from pipelines.localize.expert_kind import Given, Networks
+from pipelines.localize.experts import PATCH_MEMORY, fit_expert
+from pipelines.localize.localizer import FittedLocalizer
 from pipelines.profiles import TINY
-from pipelines.recipe import (
-    PATCH_MEMORY,
-    REFERENCE_DIFFERENCE,
-    STEM_MEMORY,
-    Decision,
-    LocalizerPart,
-    Recipe,
-)
+from pipelines.recipe import Decision, LocalizerPart, Recipe
 from pipelines.regions import RegionRule, ViewRule
 
-RATES = (0.01, 0.05)  # tried in this order when no false-reject rate is asked for
-UNLABELLED_SAMPLE = 40  # pictures of a folder nobody vouched for
-UNLABELLED_RATE = 0.1  # the worst tenth goes to review, so a few defects among the sample stand out too
-FEWEST_IN_MEMORY = 4  # normal frames; with fewer the memory does not know the product's variation
 MOST_REFERENCES = 200
+PARITY_FRAMES = 2  # whose scores whoever loads the localizer must find again
+MOST_IN_BATCH = 48  # unlabelled pictures to learn from
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedProduct:
-    """What was learned from normal frames. ``references`` are positions in the list of pictures given.
+    """What was learned. ``references`` are positions in the list of normal pictures, or of the batch if none.
 
-    ``embeddings`` is (len(references), D) float32, L2-normalised. ``notes`` are sentences for the person.
+    ``embeddings`` is (len(references), D) float32, L2-normalised. ``parity`` holds the raw scores of a few of
+    these pictures, by position. ``notes`` are sentences for the person.
     """
 
-    expert: str  # one of `EXPERTS`
-    memory: PatchMemory | ReferenceDifference
+    expert: str  # as in `LocalizerPart`
+    memory: FittedLocalizer
     calibration: Calibration
     decision: Decision
     regions: RegionRule
     references: tuple[int, ...]
     embeddings: NDArray[np.float32]
+    parity: tuple[tuple[int, float], ...]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Which normals the memory learns and which are held out, and the rate that they can keep.
-
-    A provisional split gives a recipe that never fails a frame.
-    """
-
-    memory: tuple[int, ...]
-    calibration: tuple[int, ...]
-    rate: float | None
-    is_provisional: bool
 
 
 def fit_product(
     pictures: Sequence[Picture],
     *,
-    encoder: Encoder,
-    features: PatchFeatures,
+    networks: Networks,
     false_reject_rate: float | None,
+    asked: Asked = NOTHING_MORE,
     progress: Progress = lambda what, done, of: None,
 ) -> FittedProduct:
-    """Learn a product from normal pictures; the same pictures in the same order give the same result.
+    """Learn a product from normal pictures, or from the batch asked with if there are none of them.
 
-    Pictures that show one layout again and again are guarded by a reference difference, others by a patch
-    memory of ``features``; ``encoder`` embeds whole pictures as references. Which it is depends on the
-    pictures learned from, never on those held out, so the calibration stays valid.
+    The same pictures in the same order give the same result. Without normal pictures no frame is failed.
 
     Raises:
-        InputRefused: No picture at all, or too few for the false-reject rate asked for.
+        InputRefused: No picture at all, too few for the false-reject rate, or not what the expert needs.
     """
-    split = split_normals(pictures, rate=false_reject_rate)
-    learned = [pictures[i] for i in split.memory]
-    progress("learning what is normal", 0, len(learned))
-    layout = check_layout(learned)
-    if layout.memory is not None:
-        return _calibrated(
-            pictures, split, REFERENCE_DIFFERENCE, layout.memory, encoder, (layout.note,), progress
+    if not pictures and asked.batch:
+        return _fit_batch(networks, asked, false_reject_rate, progress)
+    split = split_normals(pictures, rate=false_reject_rate, asked=asked)
+    progress("learning what is normal", 0, len(split.memory))
+    given = Given(
+        normals=_at(pictures, split.memory),
+        batch=asked.batch,
+        text=asked.text,
+        to_scale=_at(pictures, split.to_scale),
+    )
+    return _calibrated(pictures, split, fit_chosen(given, networks, asked), networks, progress)
+
+
+def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: Progress) -> FittedProduct:
+    if rate is not None:
+        raise InputRefused(
+            f"a false-reject rate of {rate:.3g} is kept on frames known to be normal, and there are none: "
+            "add them (--normal FOLDER), or ask for no rate"
         )
-    expert = PATCH_MEMORY if features is encoder else STEM_MEMORY
-    memory = PatchMemory.fit(learned, encoder=features)
-    return _calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
+    split = split_unlabelled(asked.batch, to_scale=asked.to_scale, most=2 * MOST_IN_BATCH)
+    progress("learning what is usual", 0, len(split.memory))
+    given = Given(
+        batch=_at(asked.batch, split.memory), text=asked.text, to_scale=_at(asked.batch, split.to_scale)
+    )
+    return _calibrated(asked.batch, split, fit_chosen(given, networks, asked), networks, progress)
+
+
+def _at(pictures: Sequence[Picture], places: Sequence[int]) -> list[Picture]:
+    return [pictures[place] for place in places]
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -109,7 +104,7 @@ def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
 
 
 def fit_unlabelled(
-    pictures: Sequence[Picture], *, encoder: Encoder, progress: Progress = lambda what, done, of: None
+    pictures: Sequence[Picture], *, networks: Networks, progress: Progress = lambda what, done, of: None
 ) -> FittedProduct:
     """Take a folder's own pictures as the reference for each other: outliers go to review, none fails.
 
@@ -118,91 +113,51 @@ def fit_unlabelled(
     """
     split = split_unlabelled(pictures)
     progress("learning what is normal", 0, len(split.memory))
-    memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=encoder)
-    return _calibrated(pictures, split, PATCH_MEMORY, memory, encoder, (), progress)
+    memory = fit_expert(PATCH_MEMORY, Given(normals=_at(pictures, split.memory)), networks)
+    chosen = Chosen(expert=PATCH_MEMORY, memory=memory, note="each frame is compared patch by patch")
+    return _calibrated(pictures, split, chosen, networks, progress)
 
 
 def _calibrated(
-    pictures: Sequence[Picture],
-    split: Split,
-    expert: str,
-    memory: PatchMemory | ReferenceDifference,
-    encoder: Encoder,
-    notes: tuple[str, ...],
-    progress: Progress,
+    pictures: Sequence[Picture], split: Split, chosen: Chosen, networks: Networks, progress: Progress
 ) -> FittedProduct:
-    scores: list[float] = []
+    scores: dict[int, float] = {}
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
         progress("calibrating", done, len(split.calibration))
-        (anomaly,) = memory.localize([pictures[i]])
-        scores.append(anomaly.frame_score)
+        (anomaly,) = chosen.memory.localize([pictures[i]])
+        scores[i] = anomaly.frame_score
         pixels.append(anomaly.scores[::4, ::4].ravel())
-    calibration = Calibration.of(scores)
-    references = split.memory[:: max(1, len(split.memory) // MOST_REFERENCES)][:MOST_REFERENCES]
+    calibration = Calibration.of(scores.values())
+    learned = split.memory or split.calibration
+    references = learned[:: max(1, len(learned) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
-        expert=expert,
-        memory=memory,
+        expert=chosen.expert,
+        memory=chosen.memory,
         calibration=calibration,
         decision=decision_for(calibration, split),
         regions=region_rule(calibration, split.rate, pixels),
         references=references,
-        embeddings=encoder.embedding([pictures[i] for i in references]),
-        notes=(*_notes(split), *notes),
+        embeddings=networks.encoder().embedding(_at(pictures, references)),
+        parity=_parity(pictures, scores, split.memory, chosen.memory),
+        notes=(*notes_on(split), chosen.note),
     )
 
 
-def split_normals(pictures: Sequence[Picture], *, rate: float | None) -> Split:
-    """Hold out a third, or as many as the rate needs; which ones is drawn from the pictures' own bytes.
-
-    Neighbours on a line resemble each other, so frames are not held out by position.
-    """
-    order = _shuffled(pictures)
-    third, half = len(order) // 3, len(order) // 2
-    if rate is None:
-        rate = next((r for r in RATES if normals_needed(r) <= half), None)
-        held_out = half if rate is None else max(third, normals_needed(rate))
-    else:
-        held_out = max(third, _held_out_for(rate, normals=len(order)))
-    return Split(
-        memory=tuple(sorted(order[held_out:])),
-        calibration=tuple(sorted(order[:held_out])),
-        rate=rate,
-        is_provisional=rate is None,
-    )
-
-
-def split_unlabelled(pictures: Sequence[Picture]) -> Split:
-    """A deterministic sample, one half to learn from and one to calibrate on."""
-    order = _shuffled(pictures)[:UNLABELLED_SAMPLE]
-    half = len(order) // 2
-    return Split(
-        memory=tuple(sorted(order[half:])),
-        calibration=tuple(sorted(order[:half])),
-        rate=UNLABELLED_RATE if half >= normals_needed(UNLABELLED_RATE) else None,
-        is_provisional=True,
-    )
-
-
-def _shuffled(pictures: Sequence[Picture]) -> list[int]:
-    if not pictures:
-        raise InputRefused("no picture could be read: give a folder with at least one good picture")
-    digests = [hashlib.sha256(picture.pixels.tobytes()).hexdigest() for picture in pictures]
-    return sorted(range(len(pictures)), key=lambda i: digests[i])
-
-
-def _held_out_for(rate: float, *, normals: int) -> int:
-    if not 0 < rate < 1:
-        raise InputRefused(f"false-reject rate {rate:g}: give a share between 0 and 1, such as 0.01 for 1 %")
-    needed = normals_needed(rate)
-    if normals < needed + FEWEST_IN_MEMORY:
-        best = 1 / (max(normals - FEWEST_IN_MEMORY, 0) + 1)
-        raise InputRefused(
-            f"a false-reject rate of {rate:.3g} needs {needed} normal frames for calibration and "
-            f"{FEWEST_IN_MEMORY} to learn from, and there are {normals}: add normal frames, "
-            + (f"or ask for {best:.3g} or more" if best < 1 else "or ask for no rate")
-        )
-    return needed
+def _parity(
+    pictures: Sequence[Picture],
+    scores: dict[int, float],
+    learned: Sequence[int],
+    memory: FittedLocalizer,
+) -> tuple[tuple[int, float], ...]:
+    """The worst and the middle of the held-out frames: what a memory has learned scores next to nothing."""
+    if not scores:
+        places = learned[:PARITY_FRAMES]
+        maps = [memory.localize([pictures[place]])[0] for place in places]
+        return tuple((place, found.frame_score) for place, found in zip(places, maps, strict=True))
+    worst_first = sorted(scores, key=lambda place: (-scores[place], place))
+    chosen = dict.fromkeys((worst_first[0], worst_first[len(worst_first) // 2]))
+    return tuple((place, scores[place]) for place in chosen)
 
 
 def decision_for(calibration: Calibration, split: Split) -> Decision:
@@ -229,15 +184,3 @@ def region_rule(
     above = float(np.nextafter(np.float32(peak), np.float32(np.inf)))
     common = float(np.quantile(np.concatenate(pixels), 0.99))
     return RegionRule(peak_score=above, extent_score=min(above, (above + common) / 2))
-
-
-def _notes(split: Split) -> tuple[str, ...]:
-    used = f"{len(split.memory)} frames to learn from, {len(split.calibration)} held out to calibrate"
-    if not split.is_provisional:
-        return (f"{used}; false-reject rate {split.rate:.3g}",)
-    needed = 2 * normals_needed(RATES[-1])
-    note = (
-        f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
-        f"normal a false-reject rate of {RATES[-1]:.0%} can be kept"
-    )
-    return (note,)

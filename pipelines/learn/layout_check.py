@@ -23,6 +23,7 @@ class LayoutCheck:
     """How remembered frames lie over each other. ``memory`` is given where they show one layout."""
 
     memory: ReferenceDifference | None
+    found: str  # half a sentence: what was seen of the layout
     note: str  # a sentence for the person
 
 
@@ -54,10 +55,12 @@ def check_layout(normals: Sequence[Picture]) -> LayoutCheck:
         f"each frame is compared with normal frames laid over it (reference difference), because the normal "
         f"frames show one layout ({found}, correlation {typical:.3f})"
     )
-    return LayoutCheck(memory=memory, note=note)
+    return LayoutCheck(memory=memory, found=found, note=note)
 
 
 def _by_patches(reason: str) -> LayoutCheck:
     return LayoutCheck(
-        memory=None, note=f"each frame is compared patch by patch (patch memory), because {reason}"
+        memory=None,
+        found=reason,
+        note=f"each frame is compared patch by patch (patch memory), because {reason}",
     )

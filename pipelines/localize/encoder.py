@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
@@ -105,14 +106,26 @@ class Encoder:
             rgb = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).to(self.device)
             rgb = rgb.permute(0, 3, 1, 2)
             grey = rgb.mean(1).flatten(1)
-            x = normalised(_padded(rgb), grey.mean(1), grey.std(1, correction=0)).contiguous(
-                memory_format=torch.channels_last
-            )
-            seen = self._network(x)
+            return self._seen(rgb, grey.mean(1), grey.std(1, correction=0))
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"encoder on {self.device}: {error}") from error
+
+    def _seen(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> SurfaceFeatures:
+        x = normalised(_padded(rgb), mean, deviation).contiguous(memory_format=torch.channels_last)
+        seen = self._network(x)
         assert isinstance(seen, SurfaceFeatures)
         return seen
+
+    @torch.inference_mode()
+    def crop_features(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """(B, D, H/8, W/8) of unit length along D, from crops (B, 3, H, W) in 0..1; sides are multiples of 8.
+
+        `mean` and `deviation` (B,) are of the grey of each crop's whole picture.
+        """
+        averaged = functional.avg_pool2d(self._seen(rgb, mean, deviation).patches, 2)
+        rows, columns = rgb.shape[2] // STRIDE_PX, rgb.shape[3] // STRIDE_PX
+        inner = averaged[:, :, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
+        return functional.normalize(inner, dim=1)
 
 
 def _reject_too_small(picture: Picture) -> None:
@@ -161,13 +174,26 @@ def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
     Raises:
         InputRefused: no such file, or it is no weights file of this network.
     """
+    source, stored = _stored(path)
+    return Encoder(_network(source, stored), hashlib.sha256(stored).hexdigest(), device)
+
+
+def load_network(path: Path | None = None) -> SurfaceNetwork:
+    """The encoder's network alone, as it was trained, for others to start from. Raises: as `load_encoder`."""
+    return _network(*_stored(path))
+
+
+def _stored(path: Path | None) -> tuple[Path | Traversable, bytes]:
     source = path if path is not None else resources.files("pipelines.weights").joinpath(BUNDLED)
     try:
-        stored = source.read_bytes()
+        return source, source.read_bytes()
     except OSError as error:
         raise InputRefused(
             f"encoder weights {source} cannot be read ({error}); train them: triad train encoder"
         ) from error
+
+
+def _network(source: Path | Traversable, stored: bytes) -> SurfaceNetwork:
     network = SurfaceNetwork()
     try:
         tensors = {
@@ -177,7 +203,7 @@ def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise InputRefused(f"encoder weights {source} do not fit this network: {error}") from error
-    return Encoder(network, hashlib.sha256(stored).hexdigest(), device)
+    return network
 
 
 def save_weights(network: SurfaceNetwork, path: Path, provenance: Mapping[str, str]) -> None:

@@ -1,14 +1,18 @@
-"""Where a patch memory's features come from."""
+"""Where the features come from that experts compare patches by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from pipelines.errors import FrameRejected, RejectReason
 from pipelines.frame import Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SMALLEST_SIDE_PX = 32
 
 
 class PatchFeatures(Protocol):
@@ -35,3 +39,12 @@ class PatchFeatures(Protocol):
             StageUnavailable: The device failed.
         """
         ...
+
+
+def reject_too_small(picture: Picture) -> None:
+    """Raises ``FrameRejected`` for a side shorter than 32 px."""
+    if min(picture.height_px, picture.width_px) < SMALLEST_SIDE_PX:
+        size = f"{picture.width_px}x{picture.height_px} px"
+        raise FrameRejected(
+            RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
+        )

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
+from pipelines.localize.memory_file import MemoryTensors
 
 
 class Localizer(Protocol):
@@ -24,4 +25,12 @@ class Localizer(Protocol):
             FrameRejected: a picture is smaller than one patch.
             StageUnavailable: the device was lost or is out of memory.
         """
+        ...
+
+
+class FittedLocalizer(Localizer, Protocol):
+    """A localizer that can be kept; `pipelines.localize.experts` restores it by its name."""
+
+    def tensors(self) -> MemoryTensors:
+        """All that restoring it takes, but for the networks it stands on."""
         ...

@@ -14,8 +14,6 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +22,7 @@ from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.features import PatchFeatures
+from pipelines.localize.memory_file import MemoryTensors, opened_memory, require_made_with, write_memory
 
 DEFAULT_SIZE = 3000
 _ASKED_AT_ONCE = 2048  # patches compared in one go: 2048 x 4000 float32 is 33 MB
@@ -74,12 +73,12 @@ class PatchMemory:
         """
         if not pictures:
             raise InputRefused("a patch memory needs at least one normal picture; none was given")
-        candidates = _sampled_patches(pictures, encoder, seed)
+        candidates = sampled_patches(pictures, encoder, seed)
         return cls(encoder, candidates[greedy_coreset(candidates, size)], settings)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
-        grids = self.encoder.patch_grids([_delivered(picture) for picture in pictures])
+        grids = self.encoder.patch_grids([delivered(picture) for picture in pictures])
         try:
             return [self._map(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
@@ -87,26 +86,33 @@ class PatchMemory:
 
     @torch.inference_mode()
     def _map(self, picture: Picture, grid: Tensor) -> AnomalyMap:
-        distance = nearest_distance(grid.flatten(0, 1), self.patches).reshape(1, 1, *grid.shape[:2])
-        distance = _quiet_at_the_rim(distance)
-        on_pixels = functional.interpolate(
-            distance, scale_factor=float(self.encoder.stride_px), mode="bilinear"
+        distance = nearest_distance(grid.flatten(0, 1), self.patches).reshape(grid.shape[:2])
+        return patch_map(
+            picture, distance, stride_px=self.encoder.stride_px, smoothing_px=self.settings.smoothing_px
         )
-        smooth = _smoothed(on_pixels, self.settings.smoothing_px)[0, 0].cpu().numpy()
-        scores = np.zeros((picture.height_px, picture.width_px), np.float32)
-        rows = (
-            picture.height_px if picture.valid_lines is None else min(picture.valid_lines, picture.height_px)
+
+    def tensors(self) -> MemoryTensors:
+        """The patches; the encoder is named by its digest and not among them."""
+        settings = json.dumps(asdict(self.settings), sort_keys=True)
+        return MemoryTensors(
+            arrays={"patches": self.patches.cpu().numpy()},
+            words={"encoder": self.encoder.digest, "settings": settings},
         )
-        scores[:rows] = smooth[:rows, : picture.width_px]
-        return AnomalyMap(scores)
+
+    @classmethod
+    def restored(cls, kept: MemoryTensors, encoder: PatchFeatures) -> Self:
+        """What `tensors` gave.
+
+        Raises:
+            InputRefused: It was made with another encoder.
+            KeyError, TypeError, ValueError: It is no patch memory.
+        """
+        require_made_with(kept, encoder.digest)
+        settings = MapSettings(**json.loads(kept.words["settings"]))
+        return cls(encoder, torch.from_numpy(kept.arrays["patches"]).to(encoder.device), settings)
 
     def save(self, path: Path) -> None:
-        """One safetensors file; the encoder is named by its digest and not stored in it."""
-        metadata = {
-            "encoder": self.encoder.digest,
-            "settings": json.dumps(asdict(self.settings), sort_keys=True),
-        }
-        save_file({"patches": self.patches.cpu().contiguous()}, path, metadata)
+        write_memory(path, self.tensors())
 
     @classmethod
     def load(cls, path: Path, encoder: PatchFeatures) -> Self:
@@ -115,33 +121,34 @@ class PatchMemory:
         Raises:
             InputRefused: the file is missing, is no patch memory, or was made with another encoder.
         """
-        try:
-            with safe_open(path, framework="pt") as stored:
-                metadata = stored.metadata() or {}
-                patches = stored.get_tensor("patches").to(encoder.device)
-            settings, made_with = MapSettings(**json.loads(metadata["settings"])), metadata["encoder"]
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputRefused(f"{path} is not a patch memory: {error}") from error
-        if made_with != encoder.digest:
-            this = f"this one is {encoder.digest[:12]}"
-            raise InputRefused(
-                f"{path} was made with encoder {made_with[:12]}, {this}: fit the product again"
-            )
-        return cls(encoder, patches, settings)
+        with opened_memory(path, "a patch memory") as kept:
+            return cls.restored(kept, encoder)
 
 
-def _delivered(picture: Picture) -> Picture:
+def delivered(picture: Picture) -> Picture:
     if picture.is_complete:
         return picture
     return Picture(pixels=picture.pixels[: picture.valid_lines], bit_depth=picture.bit_depth)
 
 
-def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Tensor:
+@torch.inference_mode()
+def patch_map(picture: Picture, scores: Tensor, *, stride_px: int, smoothing_px: float) -> AnomalyMap:
+    """A map from one score per patch, (rows, columns) of the delivered lines: quiet at the rim, smoothed."""
+    cells = _quiet_at_the_rim(scores[None, None])
+    on_pixels = functional.interpolate(cells, scale_factor=float(stride_px), mode="bilinear")
+    smooth = _smoothed(on_pixels, smoothing_px)[0, 0].cpu().numpy()
+    whole = np.zeros((picture.height_px, picture.width_px), np.float32)
+    rows = picture.height_px if picture.valid_lines is None else min(picture.valid_lines, picture.height_px)
+    whole[:rows] = smooth[:rows, : picture.width_px]
+    return AnomalyMap(whole)
+
+
+def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Tensor:
     """Patches (n, D) on the encoder's device, equally many of each picture as far as it has them."""
     rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
     for start in range(0, len(pictures), _FIT_AT_ONCE):
-        complete = [_delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
+        complete = [delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
         for grid in encoder.patch_grids(complete):
             flat = grid.flatten(0, 1)
             share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))

@@ -15,13 +15,12 @@ from typing import Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coarse_shift import Field
+from pipelines.localize.memory_file import MemoryTensors, opened_memory, write_memory
 from pipelines.localize.registration import Alignment, Registrar
 from pipelines.localize.working_picture import (
     delivered_rows,
@@ -149,10 +148,22 @@ class ReferenceDifference:
         scores[~is_covered] = 0 if is_covered.mean() >= settings.fewest_covered else settings.unknown_layout
         return scores
 
+    def tensors(self) -> MemoryTensors:
+        """The remembered frames."""
+        settings = json.dumps(asdict(self.settings), sort_keys=True)
+        return MemoryTensors(arrays={"remembered": self.remembered}, words={"settings": settings})
+
+    @classmethod
+    def restored(cls, kept: MemoryTensors) -> Self:
+        """What `tensors` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        return cls(kept.arrays["remembered"], DifferenceSettings(**json.loads(kept.words["settings"])))
+
     def save(self, path: Path) -> None:
-        """One safetensors file."""
-        metadata = {"settings": json.dumps(asdict(self.settings), sort_keys=True)}
-        save_file({"remembered": self.remembered}, path, metadata)
+        write_memory(path, self.tensors())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -161,14 +172,8 @@ class ReferenceDifference:
         Raises:
             InputRefused: the file is missing or holds something else.
         """
-        try:
-            with safe_open(path, framework="numpy") as stored:
-                metadata = stored.metadata() or {}
-                remembered = stored.get_tensor("remembered")
-            settings = DifferenceSettings(**json.loads(metadata["settings"]))
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputRefused(f"{path} is not the memory of a reference difference: {error}") from error
-        return cls(remembered, settings)
+        with opened_memory(path, "the memory of a reference difference") as kept:
+            return cls.restored(kept)
 
 
 def _expected(mean: Field, settings: DifferenceSettings) -> Field:

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pipelines.errors import StageUnavailable
 from pipelines.frame import Picture
+from pipelines.localize.features import reject_too_small
 from pipelines.triad.model import TriadModel, normalised
 
 
@@ -33,6 +34,7 @@ class StemFeatures:
 
     @torch.inference_mode()
     def _grid(self, picture: Picture) -> Tensor:
+        reject_too_small(picture)
         down, right = -picture.height_px % self.stride_px, -picture.width_px % self.stride_px
         pixels = np.pad(picture.rgb8(), ((0, down), (0, right), (0, 0)), mode="symmetric")
         try:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import StageUnavailable
 from pipelines.frame import Envelope, Frame, Picture
-from pipelines.recipe import PATCH_MEMORY, REFERENCE_DIFFERENCE
+from pipelines.localize.experts import PATCH_MEMORY, REFERENCE_DIFFERENCE
 from pipelines.verdict import Outcome
 from tests.layouts import seen
 from tests.plates import settings_of

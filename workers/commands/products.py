@@ -21,7 +21,28 @@ def add(
     name: Annotated[
         str, typer.Argument(help="The product's name: letters, digits, dots, dashes, underscores.")
     ],
-    normal: Annotated[list[Path], typer.Option(help="A folder of normal frames; may be repeated.")],
+    normal: Annotated[
+        list[Path] | None, typer.Option(help="A folder of normal frames; may be repeated.")
+    ] = None,
+    batch: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of frames that nobody looked at, most of them good; may be repeated."),
+    ] = None,
+    expert: Annotated[
+        str | None,
+        typer.Option(
+            help="One expert, or several joined by +; see `triad products experts`.", metavar="NAME"
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help='What the frames show, such as "a photo of a ceramic tile".')
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with a DINOv2, DINOv3 or CLIP model to see by, in place of TRIAD_BACKBONE."
+        ),
+    ] = None,
     knowledge: Annotated[Path | None, typer.Option(help="What the plant knows of it: a YAML file.")] = None,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
@@ -30,6 +51,9 @@ def add(
 ) -> None:
     """Learn a product from normal frames; adding it again replaces how it is inspected from then on.
 
+    Without --expert the one is taken that fits what is given, and said why. Without normal frames, or with
+    too few for any rate, frames are passed or reviewed and never failed.
+
     Example: triad products add bracket --normal good/ --false-reject-rate 0.01
     """
     from workers.embedded import EmbeddedSystem
@@ -37,12 +61,21 @@ def add(
     from workers.wiring import load_models, product_shelf
 
     require_product_name(name)
-    require_pictures(normal)
+    for folders in (normal, batch):
+        if folders:
+            require_pictures(folders)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
-        shelf = product_shelf(system.stores, load_models(system.stores))
+        shelf = product_shelf(
+            system.stores,
+            load_models(system.stores),
+            features=None if features is None else features.absolute(),
+        )
         added = shelf.add(
             name,
-            normal=normal,
+            normal=normal or (),
+            batch=batch or (),
+            expert=expert,
+            text=text,
             knowledge=knowledge,
             false_reject_rate=false_reject_rate,
             progress=progress,
@@ -50,8 +83,8 @@ def add(
     for line in added.unreadable:
         say(f"not used: {line}")
     if as_json:
-        body = {"product": name, "recipe": added.recipe.hash, "frames": added.frames, "notes": added.notes}
-        print_json(body | {"unreadable": added.unreadable})
+        body = {"product": name, "recipe": added.recipe.hash, "expert": added.recipe.localizer.name}
+        print_json(body | {"frames": added.frames, "notes": added.notes, "unreadable": added.unreadable})
         return
     for note in added.notes:
         say(note)
@@ -79,6 +112,29 @@ def simulate(
         print_items(learned)
         return
     say(f"learned {', '.join(learned) or 'nothing: all are known'}")
+
+
+@app.command("experts")
+def experts(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the experts that can look at a product's frames, and what each needs.
+
+    Example: triad products experts
+    """
+    from pipelines.localize.experts import EXPERTS
+
+    items = [
+        {"expert": kind.name, "needs": kind.needs.words, "does": kind.does}
+        for kind in EXPERTS.values()
+        if kind.is_here
+    ]
+    if as_json:
+        print_items(items)
+        return
+    columns = ("expert", "needs", "does")
+    print_table(columns, [tuple(item[column] for column in columns) for item in items])
+    say("several may be joined, such as patch-memory+subspace")
 
 
 @app.command("list")
