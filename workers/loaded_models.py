@@ -102,7 +102,7 @@ class LoadedModels:
         return self.triad
 
     def _load(self, recipe: Recipe) -> LoadedExpert:
-        features = partial(self._features, recipe)
+        features = partial(self.features_of, recipe)
         localizer = load_memory(recipe, memories=self.memories, features=features)
         with reading(self.engine) as connection:
             references = load_references_of(recipe, connection=connection, encoder=self.encoder)
@@ -113,7 +113,8 @@ class LoadedModels:
             references=references,
         )
 
-    def _features(self, recipe: Recipe) -> PatchFeatures:
+    def features_of(self, recipe: Recipe) -> PatchFeatures:
+        """What a recipe's patch memory compares patches by."""
         return self.triad.features if recipe.localizer.name == STEM_MEMORY else self.encoder
 
     def _torch_device(self) -> str:

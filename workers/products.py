@@ -17,6 +17,7 @@ from pipelines.knowledge import ProductKnowledge, read_knowledge
 from pipelines.profiles import profile
 from pipelines.recipe import (
     REFERENCE_DIFFERENCE,
+    TEMPLATE_DIFFERENCE,
     AmendPolicy,
     LocalizerPart,
     ReasonRule,
@@ -35,12 +36,10 @@ from workers.picture_files import find_pictures
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from pipelines.learn.fit import FittedProduct, Progress
+    from pipelines.learn.fit import FittedProduct, Memory, Progress
     from pipelines.localize.encoder import Encoder
     from pipelines.localize.features import PatchFeatures
     from pipelines.localize.localizer import Localizer
-    from pipelines.localize.patch_memory import PatchMemory
-    from pipelines.localize.reference_difference import ReferenceDifference
     from pipelines.triad.reasoner import TriadReasoner
 
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
@@ -102,6 +101,38 @@ class ProductShelf:
             pictures,
             encoder=self.encoder,
             features=self.reasoner.features if is_known else self.encoder,
+            false_reject_rate=false_reject_rate,
+            progress=progress,
+        )
+        recipe = self._store(product, frames, fitted, known)
+        return AddedProduct(
+            product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
+        )
+
+    def add_templates(
+        self,
+        product: str,
+        *,
+        templates: Sequence[Path],
+        normal: Sequence[Path],
+        knowledge: Path | None = None,
+        false_reject_rate: float | None = None,
+        progress: Progress = lambda what, done, of: None,
+    ) -> AddedProduct:
+        """Guard a product by the templates under ``templates``, one picture of each layout.
+
+        Raises:
+            InputRefused: A template cannot be read, they are too many, or what `fit_templates` refuses.
+        """
+        from pipelines.learn.fit import fit_templates
+
+        known = read_product_knowledge(knowledge, product=product)
+        drawings = read_templates(templates, progress=progress)
+        frames, unreadable = read_normals(normal, progress=progress)
+        fitted = fit_templates(
+            drawings,
+            [frame.picture for frame in frames],
+            encoder=self.encoder,
             false_reject_rate=false_reject_rate,
             progress=progress,
         )
@@ -176,7 +207,7 @@ class ProductShelf:
             amend=AmendPolicy.GREY_ZONE if may_amend else AmendPolicy.NEVER,
         )
 
-    def _keep_memory(self, memory: PatchMemory | ReferenceDifference) -> str:
+    def _keep_memory(self, memory: Memory) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
             memory.save(file)
@@ -204,6 +235,22 @@ def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowled
             f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
         )
     return known
+
+
+def read_templates(paths: Sequence[Path], *, progress: Progress) -> list[Picture]:
+    """Every picture under ``paths``: a frame whose template is missing would be another layout.
+
+    Raises:
+        InputRefused: A path does not exist, a picture cannot be read, or there are too many.
+    """
+    if len(find_pictures(paths).pictures) > MOST_NORMALS:
+        raise InputRefused(
+            f"{', '.join(map(str, paths))}: more than {MOST_NORMALS} templates: divide the product"
+        )
+    frames, unreadable = read_normals(paths, progress=progress)
+    if unreadable:
+        raise InputRefused(f"{len(unreadable)} templates cannot be read (first: {unreadable[0]})")
+    return [frame.picture for frame in frames]
 
 
 def read_normals(
@@ -244,6 +291,7 @@ def load_memory(
     """
     from pipelines.localize.patch_memory import PatchMemory
     from pipelines.localize.reference_difference import ReferenceDifference
+    from pipelines.localize.template_difference import TemplateDifference
 
     file = memories.path(recipe.localizer.memory_uri)
     if not file.exists():
@@ -253,6 +301,8 @@ def load_memory(
         )
     if recipe.localizer.name == REFERENCE_DIFFERENCE:
         return ReferenceDifference.load(file)
+    if recipe.localizer.name == TEMPLATE_DIFFERENCE:
+        return TemplateDifference.load(file)
     return PatchMemory.load(file, features())
 
 

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.learn.layout_check import check_layout
-from pipelines.localize.calibration import Calibration, normals_needed
+from pipelines.localize.calibration import Calibration, normals_needed, require_enough
 from pipelines.localize.encoder import Encoder
 from pipelines.localize.features import PatchFeatures
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.localize.template_difference import TemplateDifference
 from pipelines.profiles import TINY
 from pipelines.recipe import (
     PATCH_MEMORY,
     REFERENCE_DIFFERENCE,
     STEM_MEMORY,
+    TEMPLATE_DIFFERENCE,
     Decision,
     LocalizerPart,
     Recipe,
@@ -32,6 +34,7 @@ UNLABELLED_RATE = 0.1  # the worst tenth goes to review, so a few defects among 
 FEWEST_IN_MEMORY = 4  # normal frames; with fewer the memory does not know the product's variation
 MOST_REFERENCES = 200
 
+Memory = PatchMemory | ReferenceDifference | TemplateDifference
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
@@ -43,7 +46,7 @@ class FittedProduct:
     """
 
     expert: str  # one of `EXPERTS`
-    memory: PatchMemory | ReferenceDifference
+    memory: Memory
     calibration: Calibration
     decision: Decision
     regions: RegionRule
@@ -95,6 +98,37 @@ def fit_product(
     return _calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
 
 
+def fit_templates(
+    templates: Sequence[Picture],
+    pictures: Sequence[Picture],
+    *,
+    encoder: Encoder,
+    false_reject_rate: float | None,
+    progress: Progress = lambda what, done, of: None,
+) -> FittedProduct:
+    """Guard a product by one template of each of its layouts; normal pictures only calibrate, all of them.
+
+    Raises:
+        InputRefused: A template is not dark and light or of another size, there is no normal picture or too
+            few for the rate, or one that no template fits: it would make the threshold let everything pass.
+    """
+    progress("remembering templates", 0, len(templates))
+    memory = TemplateDifference.fit(templates)
+    split = _all_held_out(pictures, rate=false_reject_rate)
+    unlike = [place for place, picture in enumerate(pictures, start=1) if not memory.fits(picture)]
+    if unlike:
+        named = ", ".join(f"{place}." for place in unlike[:5]) + (" …" if len(unlike) > 5 else "")
+        raise InputRefused(
+            f"{len(unlike)} of {len(pictures)} normal frames (by name, the {named}) fit none of the "
+            f"{len(templates)} templates: add the templates of their layouts, or leave these frames out"
+        )
+    note = (
+        f"each frame is compared with its template (template difference), the one of {len(templates)} that "
+        "fits; what is off by more than a pixel counts"
+    )
+    return _calibrated(pictures, split, TEMPLATE_DIFFERENCE, memory, encoder, (note,), progress)
+
+
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
     """A recipe that nothing was stored for: no references, knowledge or reasoner. For measurements."""
     return Recipe(
@@ -126,7 +160,7 @@ def _calibrated(
     pictures: Sequence[Picture],
     split: Split,
     expert: str,
-    memory: PatchMemory | ReferenceDifference,
+    memory: Memory,
     encoder: Encoder,
     notes: tuple[str, ...],
     progress: Progress,
@@ -139,7 +173,10 @@ def _calibrated(
         scores.append(anomaly.frame_score)
         pixels.append(anomaly.scores[::4, ::4].ravel())
     calibration = Calibration.of(scores)
-    references = split.memory[:: max(1, len(split.memory) // MOST_REFERENCES)][:MOST_REFERENCES]
+    normal = (
+        split.memory or split.calibration
+    )  # templates are drawings: what is shown beside a frame is a frame
+    references = normal[:: max(1, len(normal) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
         expert=expert,
         memory=memory,
@@ -182,6 +219,17 @@ def split_unlabelled(pictures: Sequence[Picture]) -> Split:
         rate=UNLABELLED_RATE if half >= normals_needed(UNLABELLED_RATE) else None,
         is_provisional=True,
     )
+
+
+def _all_held_out(pictures: Sequence[Picture], *, rate: float | None) -> Split:
+    """Nothing is learned from the pictures, so all of them may calibrate."""
+    if not pictures:
+        raise InputRefused("no picture could be read: give a folder with at least one good picture")
+    if rate is None:
+        rate = next((r for r in RATES if normals_needed(r) <= len(pictures)), None)
+    else:
+        require_enough(normals=len(pictures), rate=rate)
+    return Split(memory=(), calibration=tuple(range(len(pictures))), rate=rate, is_provisional=rate is None)
 
 
 def _shuffled(pictures: Sequence[Picture]) -> list[int]:

@@ -22,6 +22,10 @@ def add(
         str, typer.Argument(help="The product's name: letters, digits, dots, dashes, underscores.")
     ],
     normal: Annotated[list[Path], typer.Option(help="A folder of normal frames; may be repeated.")],
+    template: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with one template of each layout (bare boards); may be repeated."),
+    ] = None,
     knowledge: Annotated[Path | None, typer.Option(help="What the plant knows of it: a YAML file.")] = None,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
@@ -38,15 +42,26 @@ def add(
 
     require_product_name(name)
     require_pictures(normal)
+    require_pictures(template or normal)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
         shelf = product_shelf(system.stores, load_models(system.stores))
-        added = shelf.add(
-            name,
-            normal=normal,
-            knowledge=knowledge,
-            false_reject_rate=false_reject_rate,
-            progress=progress,
-        )
+        if template:
+            added = shelf.add_templates(
+                name,
+                templates=template,
+                normal=normal,
+                knowledge=knowledge,
+                false_reject_rate=false_reject_rate,
+                progress=progress,
+            )
+        else:
+            added = shelf.add(
+                name,
+                normal=normal,
+                knowledge=knowledge,
+                false_reject_rate=false_reject_rate,
+                progress=progress,
+            )
     for line in added.unreadable:
         say(f"not used: {line}")
     if as_json:
@@ -56,6 +71,42 @@ def add(
     for note in added.notes:
         say(note)
     say(f"product {name} is ready: triad inspect FOLDER --product {name}")
+
+
+@app.command("regions")
+def regions(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A product that was added.")],
+    drawn: Annotated[
+        Path, typer.Option(help="Boxes that people drew: a CSV file with picture,left,top,right,bottom.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make regions as wide as people draw them; a handful of boxes is enough.
+
+    Example: triad products regions board --drawn drawn/boxes.csv
+    """
+    from workers.drawn_regions import learn_drawn_width
+    from workers.embedded import EmbeddedSystem
+    from workers.wiring import load_models
+
+    with EmbeddedSystem(loaded_settings(context).settings) as system:
+        stores = system.stores
+        recipe, width = learn_drawn_width(
+            name,
+            drawn,
+            engine=stores.engine,
+            memories=stores.memories,
+            features=load_models(stores).features_of,
+        )
+    if as_json:
+        body = {"product": name, "recipe": recipe.hash, "boxes": width.boxes}
+        print_json(body | {"margin_px": width.margin_px, "merge_px": width.merge_px})
+        return
+    say(
+        f"from {width.boxes} boxes: regions get a margin of {width.margin_px} px, "
+        f"and what lies up to {width.merge_px} px apart is one region"
+    )
 
 
 @app.command("simulate")
