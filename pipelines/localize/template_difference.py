@@ -44,6 +44,7 @@ class TemplateSettings:
     farthest_px: int = 4  # beyond, what is off is not more off
     floor: float = 0.25  # of the template's contrast: less is noise
     smoothing: float = 1.0  # of the map: a speck of one pixel is not a defect
+    least: float = 0.3  # lower scores are none: normal frames tie at 0, and no trace of smoothing decides
     unknown_layout: float = 100.0  # the score where a frame shows another layout than the templates
     fewest_covered: float = 0.9  # of a frame; with less, what is not covered is another layout
 
@@ -121,6 +122,7 @@ class TemplateDifference:
             laid, edge_px=settings.edge_px, farthest_px=settings.farthest_px, floor=settings.floor
         )
         scores = np.asarray(cv2.GaussianBlur(off, (0, 0), settings.smoothing), np.float32)
+        scores[scores < settings.least] = 0
         is_enough = laid.shared.mean() >= settings.fewest_covered
         scores[~laid.shared] = 0 if is_enough else settings.unknown_layout
         return scores

@@ -11,6 +11,8 @@ from pipelines.localize.encoder import load_encoder
 from pipelines.localize.localizer import Localizer
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.localize.template_difference import TemplateDifference
+from tests.boards import board, photographed
 from tests.layouts import layout
 
 
@@ -47,7 +49,18 @@ def fitted_reference_difference() -> Localizer:
     return ReferenceDifference.fit([layout(k) for k in range(8)])
 
 
-@pytest.fixture(scope="module", params=[(fitted_patch_memory, grain), (fitted_reference_difference, layout)])
+def fitted_template_difference() -> Localizer:
+    return TemplateDifference.fit([photographed(), photographed(layout=1)])
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        (fitted_patch_memory, grain),
+        (fitted_reference_difference, layout),
+        (fitted_template_difference, board),
+    ],
+)
 def fitted(request: pytest.FixtureRequest) -> tuple[Localizer, Normal]:
     make, normal = request.param
     return make(), normal
