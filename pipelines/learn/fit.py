@@ -276,9 +276,9 @@ def region_rule(
     peak = calibration.scores[-1] if rate is None else calibration.threshold(rate)
     above = float(np.nextafter(np.float32(peak), np.float32(np.inf)))
     common = float(np.quantile(np.concatenate(pixels), 0.99))
-    half_way = (
-        float(np.float32((above + common) / 2)) or above
-    )  # where normal frames score 0, 0 is no evidence
+    half_way = (above + common) / 2
+    if np.float32(half_way) == 0:  # where normal frames score 0, 0 is no evidence
+        half_way = above
     return RegionRule(peak_score=above, extent_score=min(above, half_way))
 
 

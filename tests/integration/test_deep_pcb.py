@@ -17,7 +17,7 @@ def pairs() -> tuple[list[DeepPcbPair], list[DeepPcbPair]]:
     if not DATA.is_dir():
         pytest.skip(f"DeepPCB is not here ({DATA}): real boards are not tested")
     learning, measuring = halves(read_deep_pcb(DATA))
-    return learning[::11], measuring[::15]
+    return learning[::3], measuring[::15]
 
 
 def test_marked_changes_of_real_boards_are_found_and_told(
