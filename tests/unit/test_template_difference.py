@@ -88,7 +88,7 @@ def test_the_own_template_is_found_among_many() -> None:
 
 def test_light_and_contrast_are_no_difference(memory: TemplateDifference) -> None:
     normal = photographed(left=2.0, noise=2.0, **SIZE)
-    slope = np.linspace(0.6, 1.0, SIZE["width"])[None]
+    slope = np.linspace(0.5, 1.0, SIZE["width"])[None]
     lit = Picture(pixels=(normal.pixels * slope).astype(np.uint8))
     flat = Picture(pixels=(100 + normal.pixels // 4).astype(np.uint8))
     uneven, dull, bad = memory.localize([lit, flat, splashed(lit, 120, 150)])
