@@ -27,8 +27,8 @@ from pipelines.localize.registration import Alignment, Registrar
 from pipelines.localize.two_levels import Grey8, in_light_of, two_levels
 from pipelines.localize.working_picture import delivered_rows, full_grey, half_grey
 
-# Before and after each place has moved to where it fits: over 225 DeepPCB frames their own template has 0.87
-# and 0.95 at least. A template that should not fit does no harm: what is off is scored all the same.
+# Before and after each place has moved to where it fits: of 225 DeepPCB frames over their own templates one
+# has 0.87 before, all have 0.95 after. One that should not fit does no harm: what is off is scored anyway.
 LEAST_BEFORE, LEAST_AFTER = 0.8, 0.9
 MOST_PIXELS = 400_000_000  # of all templates together; each takes two bytes of memory while it is used
 
