@@ -108,12 +108,16 @@ def _hashed(part: LocalizerPart | ReferencePart | None) -> dict[str, object] | N
     return {name: value for name, value in values.items() if value is not None}
 
 
-_ADAPTER = TypeAdapter(Recipe)
+_ADAPTER, _ADAPTER_OF_RULE = TypeAdapter(Recipe), TypeAdapter(RegionRule)
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, object]:
+    """As it is stored and hashed. What came later and has no value is left out: old hashes stay."""
     body: dict[str, object] = _ADAPTER.dump_python(recipe, mode="json")
-    return body
+    unset = {f.name for f in fields(RegionRule) if f.metadata.get("is_later")}
+    regions = _ADAPTER_OF_RULE.dump_python(recipe.regions, mode="json")
+    kept = {name: value for name, value in regions.items() if name not in unset or value is not None}
+    return body | {"regions": kept}
 
 
 def recipe_from_json(body: object) -> Recipe:

@@ -1,6 +1,6 @@
 """Where to look: an anomaly map becomes tight regions (kept, evaluated) and views (for the LMM only)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import cv2
@@ -13,25 +13,35 @@ from pipelines.localize.calibration import Calibration
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom of the *outermost pixels inside*, as Triad counts
 
+# Of a field that came after the first recipes: none is left out of what is hashed (`pipelines.recipe`).
+LATER = {"is_later": True}
 _MOST_SPOTS = 1000  # merging compares each with each; a map so torn says nothing about where to look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionRule:
-    """A region grows over pixels of at least ``extent_score`` around one of at least ``peak_score``."""
+    """A region grows over pixels of at least ``extent_score`` around one of at least ``peak_score``.
+
+    Without the last two, each connected patch is a region and its box is tight. People draw wider boxes, and
+    one around what lies close together; `pipelines.learn.drawn_boxes` learns both from boxes that they drew.
+    """
 
     peak_score: float
     extent_score: float
     min_area_px: int = 4
+    merge_px: int | None = field(default=None, metadata=LATER)  # patches so many px apart, or less, are one
+    margin_px: int | None = field(default=None, metadata=LATER)  # around the box, where the frame allows
 
     def __post_init__(self) -> None:
         if not self.extent_score <= self.peak_score:
             raise ValueError(f"extent {self.extent_score:g} must not exceed peak {self.peak_score:g}")
+        if min(self.merge_px or 0, self.margin_px or 0) < 0:
+            raise ValueError(f"distances of {self.merge_px} and {self.margin_px} px: none may be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """A tight half-open box on the frame around connected evidence.
+    """A half-open box on the frame around connected evidence, tight unless the rule asks for a margin.
 
     ``peak`` is the worst raw score inside; ``p_value`` is that peak against the calibration frames' worst
     pixels (small is worst); ``area_px`` counts the pixels that belong to it, at most the box's.
@@ -69,32 +79,50 @@ class View:
 
 
 def find_regions(anomaly: AnomalyMap, rule: RegionRule, calibration: Calibration) -> tuple[Region, ...]:
-    """Box every connected patch that the rule admits, worst first (then top to bottom, left to right).
+    """Box every patch, or patches, that the rule admits, worst first (then top to bottom, left to right).
 
     Pixels that touch only at a corner belong to the same region.
     """
     scores = anomaly.scores
     within = (scores >= rule.extent_score).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(within, connectivity=8)
+    _, found, measured, _ = cv2.connectedComponentsWithStats(within, connectivity=8)
+    labels, stats = np.asarray(found, np.int32), np.asarray(measured, np.int32)
+    bad = [int(k) for k in np.unique(labels[scores >= rule.peak_score]) if stats[k, 4] >= rule.min_area_px]
     regions = []
-    for label in np.unique(labels[scores >= rule.peak_score]):
-        left, top, width, height, area = (int(value) for value in stats[label])
-        if area < rule.min_area_px:
-            continue
-        box = np.s_[top : top + height, left : left + width]
-        peak = float(scores[box][labels[box] == label].max())
-        p_value = calibration.p_value(peak)
+    for patches in _together(labels, stats, bad, rule.merge_px):
+        left, top = (int(side) for side in stats[patches, :2].min(0))
+        right, bottom = (int(side) for side in (stats[patches, :2] + stats[patches, 2:4]).max(0))
+        box = np.s_[top:bottom, left:right]
+        peak = float(scores[box][np.isin(labels[box], patches)].max())
+        margin = rule.margin_px or 0
         region = Region(
-            left=left,
-            top=top,
-            right=left + width,
-            bottom=top + height,
+            left=max(0, left - margin),
+            top=max(0, top - margin),
+            right=min(scores.shape[1], right + margin),
+            bottom=min(scores.shape[0], bottom + margin),
             peak=peak,
-            p_value=p_value,
-            area_px=area,
+            p_value=calibration.p_value(peak),
+            area_px=int(stats[patches, 4].sum()),
         )
         regions.append(region)
     return tuple(sorted(regions, key=lambda found: (-found.peak, found.top, found.left)))
+
+
+def _together(
+    labels: NDArray[np.int32], stats: NDArray[np.int32], patches: list[int], merge_px: int | None
+) -> list[list[int]]:
+    """Labelled patches in groups: those with at most so many px between them, down or across, are one."""
+    if not merge_px or len(patches) < 2:
+        return [[patch] for patch in patches]
+    # Two sets of pixels, each spread by one square, touch just where so few px lay between them.
+    spread = cv2.dilate(np.isin(labels, patches).astype(np.uint8), np.ones((merge_px + 1,) * 2, np.uint8))
+    _, groups = cv2.connectedComponents(spread, connectivity=8)
+    together: dict[int, list[int]] = {}
+    for patch in patches:
+        left, top, width = (int(value) for value in stats[patch, :3])
+        column = left + int(np.argmax(labels[top, left : left + width] == patch))
+        together.setdefault(int(groups[top, column]), []).append(patch)
+    return list(together.values())
 
 
 def eg_roi_views(anomaly: AnomalyMap, rule: ViewRule) -> tuple[View, ...]:

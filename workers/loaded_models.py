@@ -122,7 +122,7 @@ class LoadedModels:
             backbone=None if folder is None else lambda: self._backbone(folder),
         )
 
-    def _networks_of(self, recipe: Recipe) -> Networks:
+    def networks_of(self, recipe: Recipe) -> Networks:
         """Those that a recipe was made with, its backbone wherever it lies on this machine.
 
         Raises:
@@ -160,7 +160,7 @@ class LoadedModels:
             return self._backbones[folder]
 
     def _load(self, recipe: Recipe) -> LoadedExpert:
-        localizer = load_localizer(recipe, memories=self.memories, networks=self._networks_of(recipe))
+        localizer = load_localizer(recipe, memories=self.memories, networks=self.networks_of(recipe))
         if (difference := parity_difference(recipe, localizer, self.memories)) is not None:
             self._off[recipe.hash] = difference
             raise StageUnavailable(difference)

@@ -120,6 +120,40 @@ class ProductShelf:
             unreadable=(*unreadable, *also_unreadable),
         )
 
+    def add_templates(
+        self,
+        product: str,
+        *,
+        templates: Sequence[Path],
+        normal: Sequence[Path],
+        knowledge: Path | None = None,
+        false_reject_rate: float | None = None,
+        progress: Progress = lambda what, done, of: None,
+    ) -> AddedProduct:
+        """Guard a product by the templates under ``templates``, one picture of each layout.
+
+        Raises:
+            InputRefused: A template cannot be read, they are too many, or what `fit_templates` refuses.
+        """
+        from pipelines.learn.fit import fit_templates
+
+        if not normal:
+            raise InputRefused(f"product {product!r}: give normal frames (--normal) beside its templates")
+        known = read_product_knowledge(knowledge, product=product)
+        drawings = read_templates(templates, progress=progress)
+        frames, unreadable = read_normals(normal, progress=progress)
+        fitted = fit_templates(
+            drawings,
+            [frame.picture for frame in frames],
+            networks=self.networks,
+            false_reject_rate=false_reject_rate,
+            progress=progress,
+        )
+        recipe = self._store(product, frames, fitted, known)
+        return AddedProduct(
+            product=product, recipe=recipe, frames=len(frames), notes=fitted.notes, unreadable=unreadable
+        )
+
     def add_unlabelled(
         self, product: str, *, paths: Sequence[Path], progress: Progress = lambda what, done, of: None
     ) -> AddedProduct:
@@ -237,6 +271,22 @@ def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowled
             f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
         )
     return known
+
+
+def read_templates(paths: Sequence[Path], *, progress: Progress) -> list[Picture]:
+    """Every picture under ``paths``: a frame whose template is missing would be another layout.
+
+    Raises:
+        InputRefused: A path does not exist, a picture cannot be read, or there are too many.
+    """
+    if len(find_pictures(paths).pictures) > MOST_NORMALS:
+        raise InputRefused(
+            f"{', '.join(map(str, paths))}: more than {MOST_NORMALS} templates: divide the product"
+        )
+    frames, unreadable = read_normals(paths, progress=progress)
+    if unreadable:
+        raise InputRefused(f"{len(unreadable)} templates cannot be read (first: {unreadable[0]})")
+    return [frame.picture for frame in frames]
 
 
 def read_normals(

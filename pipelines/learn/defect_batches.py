@@ -92,9 +92,9 @@ def _cut(rng: Generator, whole: NDArray[np.float16]) -> NDArray[np.float32]:
     top, left = (int(rng.integers(0, max(1, side - CROP_PX + 1))) for side in (height, width))
     crop = whole[top : top + CROP_PX, left : left + CROP_PX].astype(np.float32)
     down, right = CROP_PX - crop.shape[0], CROP_PX - crop.shape[1]
-    if down or right:
-        crop = cv2.copyMakeBorder(crop, 0, down, 0, right, cv2.BORDER_REFLECT)
-    return np.asarray(crop, np.float32)
+    if not down and not right:
+        return crop
+    return np.asarray(cv2.copyMakeBorder(crop, 0, down, 0, right, cv2.BORDER_REFLECT), np.float32)
 
 
 def _turned(

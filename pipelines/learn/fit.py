@@ -12,8 +12,9 @@ from pipelines.learn.expert_choice import NOTHING_MORE, Asked, Chosen, fit_chose
 from pipelines.learn.splits import Split, notes_on, split_normals, split_unlabelled
 from pipelines.localize.calibration import Calibration
 from pipelines.localize.expert_kind import Given, Networks
-from pipelines.localize.experts import PATCH_MEMORY, fit_expert
+from pipelines.localize.experts import PATCH_MEMORY, TEMPLATE_DIFFERENCE, fit_expert
 from pipelines.localize.localizer import FittedLocalizer
+from pipelines.localize.template_difference import TemplateDifference
 from pipelines.profiles import TINY
 from pipelines.recipe import Decision, LocalizerPart, Recipe
 from pipelines.regions import RegionRule, ViewRule
@@ -88,6 +89,39 @@ def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: P
 
 def _at(pictures: Sequence[Picture], places: Sequence[int]) -> list[Picture]:
     return [pictures[place] for place in places]
+
+
+def fit_templates(
+    templates: Sequence[Picture],
+    pictures: Sequence[Picture],
+    *,
+    networks: Networks,
+    false_reject_rate: float | None,
+    progress: Progress = lambda what, done, of: None,
+) -> FittedProduct:
+    """Guard a product by one template of each of its layouts; normal pictures only calibrate, all of them.
+
+    Raises:
+        InputRefused: A template is not dark and light or of another size, there is no normal picture or too
+            few for the rate, or one that no template fits: it would make the threshold let everything pass.
+    """
+    progress("remembering templates", 0, len(templates))
+    memory = TemplateDifference.fit(templates)
+    asked = Asked(expert=TEMPLATE_DIFFERENCE)
+    split = split_normals(pictures, rate=false_reject_rate, asked=asked)
+    unlike = [place for place, picture in enumerate(pictures, start=1) if not memory.fits(picture)]
+    if unlike:
+        named = ", ".join(f"{place}." for place in unlike[:5]) + (" …" if len(unlike) > 5 else "")
+        raise InputRefused(
+            f"{len(unlike)} of {len(pictures)} normal frames (by name, the {named}) fit none of the "
+            f"{len(templates)} templates: add the templates of their layouts, or leave these frames out"
+        )
+    note = (
+        f"each frame is compared with its template (template difference), the one of {len(templates)} that "
+        "fits; what is off by more than a pixel counts"
+    )
+    chosen = Chosen(expert=TEMPLATE_DIFFERENCE, memory=memory, note=note)
+    return _calibrated(pictures, split, chosen, networks, progress)
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -183,4 +217,7 @@ def region_rule(
     peak = calibration.scores[-1] if rate is None else calibration.threshold(rate)
     above = float(np.nextafter(np.float32(peak), np.float32(np.inf)))
     common = float(np.quantile(np.concatenate(pixels), 0.99))
-    return RegionRule(peak_score=above, extent_score=min(above, (above + common) / 2))
+    half_way = (above + common) / 2
+    if np.float32(half_way) == 0:  # where normal frames score 0, 0 is no evidence
+        half_way = above
+    return RegionRule(peak_score=above, extent_score=min(above, half_way))

@@ -46,13 +46,14 @@ class Given:
     """What an expert is fitted from. ``batch`` are pictures that nobody vouched for.
 
     ``to_scale`` are normal pictures that nothing is learned from: a combination brings its parts to one scale
-    by them.
+    by them. ``templates`` are one picture of each layout.
     """
 
     normals: Sequence[Picture] = ()
     batch: Sequence[Picture] = ()
     text: str | None = None
     to_scale: Sequence[Picture] = ()
+    templates: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class Needs:
 
     normals: int = 0
     batch: int = 0
+    templates: int = 0
     is_text_needed: bool = False
     is_one_layout_needed: bool = False
     is_clip_needed: bool = False
@@ -71,6 +73,7 @@ class Needs:
         wanted = [
             _counted(self.normals, "normal frame"),
             _counted(self.batch, "unlabelled picture"),
+            _counted(self.templates, "template"),
             "a text that names the product" if self.is_text_needed else "",
             "frames that show one layout" if self.is_one_layout_needed else "",
             "a folder with a CLIP model and its tokenizer" if self.is_clip_needed else "",

@@ -14,6 +14,7 @@ from pipelines.localize.localizer import FittedLocalizer
 from pipelines.localize.memory_file import MemoryTensors, opened_memory
 
 PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE = "patch-memory", "stem-memory", "reference-difference"
+TEMPLATE_DIFFERENCE = "template-difference"
 SUBSPACE, MUSC, WINCLIP, SURFACE_NETWORK = "subspace", "musc", "winclip", "surface-network"
 JOINT = "+"
 SURFACE_WEIGHTS = "surface.safetensors"
@@ -78,7 +79,11 @@ def load_expert(name: str, file: Path, networks: Networks) -> FittedLocalizer:
 
 def _require_given(kind: ExpertKind, given: Given, networks: Networks) -> None:
     needs = kind.needs
-    are_enough = len(given.normals) >= needs.normals and len(given.batch) >= needs.batch
+    are_enough = (
+        len(given.normals) >= needs.normals
+        and len(given.batch) >= needs.batch
+        and len(given.templates) >= needs.templates
+    )
     has_text = bool(given.text) or not needs.is_text_needed
     has_backbone = networks.backbone is not None or not needs.is_clip_needed
     if are_enough and has_text and has_backbone:
@@ -126,6 +131,18 @@ def _restore_reference_difference(kept: MemoryTensors, networks: Networks) -> Fi
     from pipelines.localize.reference_difference import ReferenceDifference
 
     return ReferenceDifference.restored(kept)
+
+
+def _fit_template_difference(given: Given, networks: Networks) -> FittedLocalizer:
+    from pipelines.localize.template_difference import TemplateDifference
+
+    return TemplateDifference.fit(given.templates)
+
+
+def _restore_template_difference(kept: MemoryTensors, networks: Networks) -> FittedLocalizer:
+    from pipelines.localize.template_difference import TemplateDifference
+
+    return TemplateDifference.restored(kept)
 
 
 def _fit_subspace(given: Given, networks: Networks) -> FittedLocalizer:
@@ -198,6 +215,13 @@ _KINDS = (
         needs=Needs(normals=1, is_one_layout_needed=True),
         fit=_fit_reference_difference,
         restore=_restore_reference_difference,
+    ),
+    ExpertKind(
+        name=TEMPLATE_DIFFERENCE,
+        does="lays the frame's own template over it and looks at what is off by more than a pixel",
+        needs=Needs(templates=1),
+        fit=_fit_template_difference,
+        restore=_restore_template_difference,
     ),
     ExpertKind(
         name=SUBSPACE,

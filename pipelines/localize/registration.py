@@ -35,9 +35,13 @@ class Alignment:
 
 @dataclass(slots=True, eq=False)
 class Registrar:
-    """Remembered greys (n, height, width), found again in pictures of any size; the same every time."""
+    """Remembered greys (n, height, width), found again in pictures of any size; the same every time.
+
+    A lower ``least_correlation`` is for callers that go on to fit what one turn cannot, and judge then.
+    """
 
     greys: Field
+    least_correlation: float = LEAST_CORRELATION
     _shifts: CoarseShifts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +77,7 @@ class Registrar:
             return None
         over = laid(known, matrix, *grey.shape[:2])
         correlation = _correlation(grey[shared][None], over[shared][None]).item()
-        if correlation < LEAST_CORRELATION and _in_blocks(grey, over, shared) < LEAST_IN_BLOCKS:
+        if correlation < self.least_correlation and _in_blocks(grey, over, shared) < LEAST_IN_BLOCKS:
             return None
         return Alignment(place=shift.place, matrix=matrix, shared=shared, correlation=correlation)
 

@@ -23,14 +23,35 @@ def halved(picture: Picture) -> Field:
     Raises:
         FrameRejected: a side is shorter than 32 px.
     """
+    scaled = _delivered(picture)
+    return resized(scaled, scaled.shape[0] * WORKING_SHARE, scaled.shape[1] * WORKING_SHARE)
+
+
+def full_grey(picture: Picture) -> Field:
+    """float32 (height, width) in 0..1, channels averaged; only lines that were delivered.
+
+    Raises:
+        FrameRejected: a side is shorter than 32 px.
+    """
+    scaled = _delivered(picture)
+    return scaled if scaled.ndim == 2 else np.asarray(scaled.mean(2), np.float32)
+
+
+def half_grey(grey: Field) -> Field:
+    """A (height, width) grey as registration works on it, half the size."""
+    return np.ascontiguousarray(
+        resized(grey, grey.shape[0] * WORKING_SHARE, grey.shape[1] * WORKING_SHARE)[:, :, 0]
+    )
+
+
+def _delivered(picture: Picture) -> Field:
     rows = delivered_rows(picture)
     if min(rows, picture.width_px) < SMALLEST_SIDE_PX:
         size = f"{picture.width_px}x{rows} px"
         raise FrameRejected(
             RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
         )
-    scaled = picture.pixels[:rows].astype(np.float32) / np.float32(2**picture.bit_depth - 1)
-    return resized(scaled, rows * WORKING_SHARE, picture.width_px * WORKING_SHARE)
+    return picture.pixels[:rows].astype(np.float32) / np.float32(2**picture.bit_depth - 1)
 
 
 def smoothed(picture: Field, sigma: float) -> Field:

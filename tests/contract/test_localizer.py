@@ -23,6 +23,7 @@ from pipelines.localize.experts import (
     STEM_MEMORY,
     SUBSPACE,
     SURFACE_NETWORK,
+    TEMPLATE_DIFFERENCE,
     WINCLIP,
     fit_expert,
     load_expert,
@@ -31,6 +32,7 @@ from pipelines.localize.localizer import FittedLocalizer, Localizer
 from pipelines.localize.memory_file import write_memory
 from pipelines.localize.surface_expert import SurfaceExpert
 from tests.backbones import save_clip, save_dinov2, save_dinov3
+from tests.boards import board, photographed
 from tests.layouts import layout
 from tests.surfaces import bundled_networks, grain, with_defect
 
@@ -68,6 +70,10 @@ def from_a_batch(expert: str, normal: Normal, networks: Networks) -> FittedLocal
     return fit_expert(expert, Given(batch=[normal(k) for k in range(12)]), networks)
 
 
+def from_templates(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer:
+    return fit_expert(expert, Given(templates=[photographed(), photographed(layout=1)]), networks)
+
+
 def from_text(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer:
     return fit_expert(expert, Given(text="a photo of grain"), networks)
 
@@ -94,6 +100,7 @@ CASES = (
     Case(expert=PATCH_MEMORY, fit=from_normals, save_backbone=save_dinov2, sees=False),
     Case(expert=STEM_MEMORY, fit=from_normals),
     Case(expert=REFERENCE_DIFFERENCE, normal=layout, fit=from_normals),
+    Case(expert=TEMPLATE_DIFFERENCE, normal=board, fit=from_templates),
     Case(expert=SUBSPACE, fit=from_normals),
     Case(expert=SUBSPACE, fit=from_normals, save_backbone=save_dinov3, sees=False),
     Case(expert=MUSC, fit=from_a_batch),

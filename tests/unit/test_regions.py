@@ -1,4 +1,6 @@
-"""Regions cover what is suspect, tightly, worst first, and nothing else."""
+"""Regions cover what is suspect, tightly unless a rule says otherwise, worst first, and nothing else."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from pipelines.learn.fit import region_rule
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
 from pipelines.regions import Region, RegionRule, find_regions
@@ -113,3 +116,58 @@ def test_a_worse_region_inside_the_box_of_another_lends_it_no_peak() -> None:
         (1, 6),
         (pytest.approx(0.8), 1),
     ]
+
+
+@settings(deadline=None)
+@given(anomaly=maps, rule=rules, merge_px=st.integers(0, 6))
+def test_patches_that_lie_close_together_are_one_region(
+    anomaly: AnomalyMap, rule: RegionRule, merge_px: int
+) -> None:
+    groups: list[set[tuple[int, int]]] = []
+    for _, patch in spread(anomaly.scores, rule):
+        near = [group for group in groups if px_between(patch, group) <= merge_px]
+        groups = [group for group in groups if group not in near] + [patch.union(*near)]
+
+    found = find_regions(anomaly, replace(rule, merge_px=merge_px), CALIBRATION)
+
+    assert sorted((r.left, r.top, r.right, r.bottom, r.area_px) for r in found) == sorted(
+        (
+            min(x for _, x in group),
+            min(y for y, _ in group),
+            max(x for _, x in group) + 1,
+            max(y for y, _ in group) + 1,
+            len(group),
+        )
+        for group in groups
+    )
+
+
+def px_between(one: set[tuple[int, int]], other: set[tuple[int, int]]) -> int:
+    """Down or across, whichever is more, where they are nearest."""
+    return min(max(abs(y - row), abs(x - column)) for y, x in one for row, column in other) - 1
+
+
+def test_a_margin_widens_the_box_and_nothing_else_and_ends_at_the_frame() -> None:
+    scores = np.zeros((40, 50), np.float32)
+    scores[2:6, 20:24] = 1
+    tight = RegionRule(peak_score=1, extent_score=1)
+
+    (plain,) = find_regions(AnomalyMap(scores), tight, CALIBRATION)
+    (wide,) = find_regions(AnomalyMap(scores), replace(tight, margin_px=9), CALIBRATION)
+
+    assert wide == replace(plain, left=11, top=0, right=33, bottom=15)
+
+
+def test_no_distance_may_be_negative() -> None:
+    with pytest.raises(ValueError, match="none may be negative"):
+        RegionRule(peak_score=1, extent_score=1, margin_px=-1)
+
+
+def test_where_normal_frames_score_nothing_no_region_covers_the_frame() -> None:
+    calibration = Calibration.of([0.0] * 19)
+    rule = region_rule(calibration, 0.05, [np.zeros(100, np.float32)])
+    scores = np.zeros((20, 20), np.float32)
+    assert not find_regions(AnomalyMap(scores), rule, calibration)
+    scores[4:8, 5:8] = 0.3
+    (region,) = find_regions(AnomalyMap(scores), rule, calibration)
+    assert (region.left, region.top, region.right, region.bottom) == (5, 4, 8, 8)

@@ -43,6 +43,10 @@ def add(
             help="A folder with a DINOv2, DINOv3 or CLIP model to see by, in place of TRIAD_BACKBONE."
         ),
     ] = None,
+    template: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder with one template of each layout (bare boards); may be repeated."),
+    ] = None,
     knowledge: Annotated[Path | None, typer.Option(help="What the plant knows of it: a YAML file.")] = None,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
@@ -61,7 +65,7 @@ def add(
     from workers.wiring import load_models, product_shelf
 
     require_product_name(name)
-    for folders in (normal, batch):
+    for folders in (normal, batch, template):
         if folders:
             require_pictures(folders)
     with EmbeddedSystem(loaded_settings(context).settings) as system, bars() as progress:
@@ -70,16 +74,30 @@ def add(
             load_models(system.stores),
             features=None if features is None else features.absolute(),
         )
-        added = shelf.add(
-            name,
-            normal=normal or (),
-            batch=batch or (),
-            expert=expert,
-            text=text,
-            knowledge=knowledge,
-            false_reject_rate=false_reject_rate,
-            progress=progress,
-        )
+        if template:
+            if batch or expert or text:
+                raise InputRefused(
+                    "--template goes with --normal alone, not with --batch, --expert or --text"
+                )
+            added = shelf.add_templates(
+                name,
+                templates=template,
+                normal=normal or (),
+                knowledge=knowledge,
+                false_reject_rate=false_reject_rate,
+                progress=progress,
+            )
+        else:
+            added = shelf.add(
+                name,
+                normal=normal or (),
+                batch=batch or (),
+                expert=expert,
+                text=text,
+                knowledge=knowledge,
+                false_reject_rate=false_reject_rate,
+                progress=progress,
+            )
     for line in added.unreadable:
         say(f"not used: {line}")
     if as_json:
@@ -89,6 +107,42 @@ def add(
     for note in added.notes:
         say(note)
     say(f"product {name} is ready: triad inspect FOLDER --product {name}")
+
+
+@app.command("regions")
+def regions(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A product that was added.")],
+    drawn: Annotated[
+        Path, typer.Option(help="Boxes that people drew: a CSV file with picture,left,top,right,bottom.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make regions as wide as people draw them; a handful of boxes is enough.
+
+    Example: triad products regions board --drawn drawn/boxes.csv
+    """
+    from workers.drawn_regions import learn_drawn_width
+    from workers.embedded import EmbeddedSystem
+    from workers.wiring import load_models
+
+    with EmbeddedSystem(loaded_settings(context).settings) as system:
+        stores = system.stores
+        recipe, width = learn_drawn_width(
+            name,
+            drawn,
+            engine=stores.engine,
+            memories=stores.memories,
+            networks=load_models(stores).networks_of,
+        )
+    if as_json:
+        body = {"product": name, "recipe": recipe.hash, "boxes": width.boxes}
+        print_json(body | {"margin_px": width.margin_px, "merge_px": width.merge_px})
+        return
+    say(
+        f"from {width.boxes} boxes: regions get a margin of {width.margin_px} px, "
+        f"and what lies up to {width.merge_px} px apart is one region"
+    )
 
 
 @app.command("simulate")
