@@ -31,6 +31,7 @@ from pipelines.learn.fit import fit_product, region_rule
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
 from pipelines.localize.encoder import load_encoder
+from pipelines.localize.expert_kind import Networks
 from pipelines.localize.layout_change import layout_changes
 from pipelines.localize.localizer import Localizer
 from pipelines.localize.reference_difference import ReferenceDifference
