@@ -1,6 +1,7 @@
 """Where to look: an anomaly map becomes tight regions (kept, evaluated) and views (for the LMM only)."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import cast
 
 import cv2
@@ -27,6 +28,15 @@ class RegionRule:
     def __post_init__(self) -> None:
         if not self.extent_score <= self.peak_score:
             raise ValueError(f"extent {self.extent_score:g} must not exceed peak {self.peak_score:g}")
+
+    def above(self, threshold: float) -> "RegionRule":
+        """The same rule for another threshold: it still reaches half-way down to what normal pixels show.
+
+        A region has its peak above the threshold, as a frame that is rejected has.
+        """
+        common = 2 * self.extent_score - self.peak_score
+        peak = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+        return replace(self, peak_score=peak, extent_score=min(peak, (peak + common) / 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,24 +83,44 @@ def find_regions(anomaly: AnomalyMap, rule: RegionRule, calibration: Calibration
 
     Pixels that touch only at a corner belong to the same region.
     """
-    scores = anomaly.scores
-    within = (scores >= rule.extent_score).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(within, connectivity=8)
+    return boxed(
+        anomaly.scores,
+        is_within=anomaly.scores >= rule.extent_score,
+        is_peak=anomaly.scores >= rule.peak_score,
+        min_area_px=rule.min_area_px,
+        p_value=lambda peak, row, column: calibration.p_value(peak),
+    )
+
+
+def boxed(
+    scores: NDArray[np.float32],
+    *,
+    is_within: NDArray[np.bool_],
+    is_peak: NDArray[np.bool_],
+    min_area_px: int,
+    p_value: Callable[[float, int, int], float],
+) -> tuple[Region, ...]:
+    """A region for each connected patch of ``is_within`` that holds a pixel of ``is_peak``, worst first.
+
+    ``p_value`` is asked for the worst score of a patch's peaks, with the row and column where it is.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(is_within.astype(np.uint8), connectivity=8)
     regions = []
-    for label in np.unique(labels[scores >= rule.peak_score]):
+    for label in np.unique(labels[is_peak & is_within]):
         left, top, width, height, area = (int(value) for value in stats[label])
-        if area < rule.min_area_px:
+        if area < min_area_px:
             continue
         box = np.s_[top : top + height, left : left + width]
-        peak = float(scores[box][labels[box] == label].max())
-        p_value = calibration.p_value(peak)
+        peaks = np.where((labels[box] == label) & is_peak[box], scores[box], np.float32(-np.inf))
+        row, column = divmod(int(peaks.argmax()), width)
+        peak = float(peaks[row, column])
         region = Region(
             left=left,
             top=top,
             right=left + width,
             bottom=top + height,
             peak=peak,
-            p_value=p_value,
+            p_value=p_value(peak, top + row, left + column),
             area_px=area,
         )
         regions.append(region)
