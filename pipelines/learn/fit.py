@@ -3,18 +3,23 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
+from pipelines.learn.grouping import group_notes, groups_for
 from pipelines.learn.layout_check import check_layout
 from pipelines.localize.calibration import Calibration, normals_needed
 from pipelines.localize.encoder import Encoder
 from pipelines.localize.features import PatchFeatures
+from pipelines.localize.frame_score import ScoreRule, scored
+from pipelines.localize.grouped_calibration import GroupedCalibration, Measured, level_of, measure
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.localize.zones import Zone, places_of
 from pipelines.profiles import TINY
 from pipelines.recipe import (
     PATCH_MEMORY,
@@ -25,6 +30,7 @@ from pipelines.recipe import (
     Recipe,
 )
 from pipelines.regions import RegionRule, ViewRule
+from pipelines.threshold import decision_at
 
 RATES = (0.01, 0.05)  # tried in this order when no false-reject rate is asked for
 UNLABELLED_SAMPLE = 40  # pictures of a folder nobody vouched for
@@ -50,19 +56,23 @@ class FittedProduct:
     references: tuple[int, ...]
     embeddings: NDArray[np.float32]
     notes: tuple[str, ...]
+    groups: GroupedCalibration | None = None
+    score_rule: ScoreRule | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """Which normals the memory learns and which are held out, and the rate that they can keep.
 
-    A provisional split gives a recipe that never fails a frame.
+    A provisional split gives a recipe that never fails a frame. The rate is kept over all of a frame's
+    ``places`` together, so each place has to keep its share of it.
     """
 
     memory: tuple[int, ...]
     calibration: tuple[int, ...]
     rate: float | None
     is_provisional: bool
+    places: int = 1
 
 
 def fit_product(
@@ -71,6 +81,8 @@ def fit_product(
     encoder: Encoder,
     features: PatchFeatures,
     false_reject_rate: float | None,
+    zones: Sequence[Zone] = (),
+    score_rule: ScoreRule | None = None,
     progress: Progress = lambda what, done, of: None,
 ) -> FittedProduct:
     """Learn a product from normal pictures; the same pictures in the same order give the same result.
@@ -82,17 +94,16 @@ def fit_product(
     Raises:
         InputRefused: No picture at all, or too few for the false-reject rate asked for.
     """
-    split = split_normals(pictures, rate=false_reject_rate)
+    split = split_normals(pictures, rate=false_reject_rate, places=len(places_of(zones)))
     learned = [pictures[i] for i in split.memory]
     progress("learning what is normal", 0, len(learned))
     layout = check_layout(learned)
+    calibrated = partial(_calibrated, pictures, split, zones=zones, score_rule=score_rule)
     if layout.memory is not None:
-        return _calibrated(
-            pictures, split, REFERENCE_DIFFERENCE, layout.memory, encoder, (layout.note,), progress
-        )
+        return calibrated(REFERENCE_DIFFERENCE, layout.memory, encoder, (layout.note,), progress)
     expert = PATCH_MEMORY if features is encoder else STEM_MEMORY
     memory = PatchMemory.fit(learned, encoder=features)
-    return _calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
+    return calibrated(expert, memory, encoder, (layout.note,), progress)
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -105,6 +116,8 @@ def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
         decision=fitted.decision,
         regions=fitted.regions,
         views=ViewRule(view_px=TINY.view_px),
+        groups=fitted.groups,
+        score_rule=fitted.score_rule,
     )
 
 
@@ -130,29 +143,40 @@ def _calibrated(
     encoder: Encoder,
     notes: tuple[str, ...],
     progress: Progress,
+    *,
+    zones: Sequence[Zone] = (),
+    score_rule: ScoreRule | None = None,
 ) -> FittedProduct:
     scores: list[float] = []
+    measured: list[Measured] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
         progress("calibrating", done, len(split.calibration))
         (anomaly,) = memory.localize([pictures[i]])
-        scores.append(anomaly.frame_score)
-        pixels.append(anomaly.scores[::4, ::4].ravel())
+        told = scored(anomaly, score_rule)
+        scores.append(told.frame_score)
+        measured.append(measure(told, pictures[i], zones))
+        pixels.append(told.scores[::4, ::4].ravel())
     calibration = Calibration.of(scores)
+    rate = None if split.is_provisional else split.rate
+    levels = [level_of(pictures[i]) for i in split.memory]
+    groups = groups_for(measured, learned_levels=levels, rate=rate, zones=zones)
     references = split.memory[:: max(1, len(split.memory) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
         expert=expert,
         memory=memory,
         calibration=calibration,
-        decision=decision_for(calibration, split),
+        decision=decision_for(calibration, split, groups),
         regions=region_rule(calibration, split.rate, pixels),
         references=references,
         embeddings=encoder.embedding([pictures[i] for i in references]),
-        notes=(*_notes(split), *notes),
+        notes=(*_notes(split), *notes, *group_notes(groups, learned_levels=levels, rate=rate)),
+        groups=groups,
+        score_rule=score_rule,
     )
 
 
-def split_normals(pictures: Sequence[Picture], *, rate: float | None) -> Split:
+def split_normals(pictures: Sequence[Picture], *, rate: float | None, places: int = 1) -> Split:
     """Hold out a third, or as many as the rate needs; which ones is drawn from the pictures' own bytes.
 
     Neighbours on a line resemble each other, so frames are not held out by position.
@@ -160,15 +184,16 @@ def split_normals(pictures: Sequence[Picture], *, rate: float | None) -> Split:
     order = _shuffled(pictures)
     third, half = len(order) // 3, len(order) // 2
     if rate is None:
-        rate = next((r for r in RATES if normals_needed(r) <= half), None)
-        held_out = half if rate is None else max(third, normals_needed(rate))
+        rate = next((r for r in RATES if normals_needed(r / places) <= half), None)
+        held_out = half if rate is None else max(third, normals_needed(rate / places))
     else:
-        held_out = max(third, _held_out_for(rate, normals=len(order)))
+        held_out = max(third, _held_out_for(rate, normals=len(order), places=places))
     return Split(
         memory=tuple(sorted(order[held_out:])),
         calibration=tuple(sorted(order[:held_out])),
         rate=rate,
         is_provisional=rate is None,
+        places=places,
     )
 
 
@@ -191,30 +216,32 @@ def _shuffled(pictures: Sequence[Picture]) -> list[int]:
     return sorted(range(len(pictures)), key=lambda i: digests[i])
 
 
-def _held_out_for(rate: float, *, normals: int) -> int:
+def _held_out_for(rate: float, *, normals: int, places: int) -> int:
     if not 0 < rate < 1:
         raise InputRefused(f"false-reject rate {rate:g}: give a share between 0 and 1, such as 0.01 for 1 %")
-    needed = normals_needed(rate)
+    needed = normals_needed(rate / places)
     if normals < needed + FEWEST_IN_MEMORY:
-        best = 1 / (max(normals - FEWEST_IN_MEMORY, 0) + 1)
+        best = places / (max(normals - FEWEST_IN_MEMORY, 0) + 1)
+        asked = f"{rate:.3g}" if places == 1 else f"{rate:.3g} over {places} zones"
         raise InputRefused(
-            f"a false-reject rate of {rate:.3g} needs {needed} normal frames for calibration and "
+            f"a false-reject rate of {asked} needs {needed} normal frames for calibration and "
             f"{FEWEST_IN_MEMORY} to learn from, and there are {normals}: add normal frames, "
             + (f"or ask for {best:.3g} or more" if best < 1 else "or ask for no rate")
         )
     return needed
 
 
-def decision_for(calibration: Calibration, split: Split) -> Decision:
-    """Reviews count as rejects, so the rate asked for bounds the grey zone's upper end.
-
-    Frames in the worse half of the rejects fail outright where the calibration set can tell halves apart.
-    """
+def decision_for(
+    calibration: Calibration, split: Split, groups: GroupedCalibration | None = None
+) -> Decision:
+    """Reviews count as rejects, so the rate asked for bounds the grey zone's upper end."""
     rate = calibration.smallest_p if split.rate is None else split.rate
     if split.is_provisional:
+        if groups is not None and split.rate is None:
+            rate = groups.smallest_p(rate)
         return Decision(fail_p=0.0, review_p=rate, is_provisional=True)
-    half = rate / 2
-    return Decision(fail_p=half if calibration.smallest_p <= half else rate, review_p=rate)
+    smallest_p = calibration.smallest_p if groups is None else groups.smallest_p(rate)
+    return decision_at(rate, smallest_p=smallest_p)
 
 
 def region_rule(
@@ -235,7 +262,7 @@ def _notes(split: Split) -> tuple[str, ...]:
     used = f"{len(split.memory)} frames to learn from, {len(split.calibration)} held out to calibrate"
     if not split.is_provisional:
         return (f"{used}; false-reject rate {split.rate:.3g}",)
-    needed = 2 * normals_needed(RATES[-1])
+    needed = 2 * normals_needed(RATES[-1] / split.places)
     note = (
         f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
         f"normal a false-reject rate of {RATES[-1]:.0%} can be kept"
