@@ -14,6 +14,8 @@ from pipelines.decoding import decode_picture
 from pipelines.errors import FrameRejected, InputRefused, StageUnavailable
 from pipelines.frame import Geometry, Picture
 from pipelines.knowledge import ProductKnowledge, read_knowledge
+from pipelines.localize.frame_score import ScoreRule
+from pipelines.localize.zones import Zone, read_zones
 from pipelines.profiles import profile
 from pipelines.recipe import (
     REFERENCE_DIFFERENCE,
@@ -83,18 +85,21 @@ class ProductShelf:
         *,
         normal: Sequence[Path],
         knowledge: Path | None = None,
+        zones: Path | None = None,
+        score_window_px: int | None = None,
         false_reject_rate: float | None = None,
         progress: Progress = lambda what, done, of: None,
     ) -> AddedProduct:
         """Fit a product on the pictures under ``normal`` and make the result its current recipe.
 
         Raises:
-            InputRefused: No readable picture, too few for the rate, or knowledge that cannot be read or is
-                another product's.
+            InputRefused: No readable picture, too few for the rate, zones that cannot be read, a window that
+                has no middle, or knowledge that cannot be read or is another product's.
         """
         from pipelines.learn.fit import fit_product
 
         known = read_product_knowledge(knowledge, product=product)
+        drawn, score_rule = read_product_zones(zones), score_rule_of(score_window_px)
         frames, unreadable = read_normals(normal, progress=progress)
         pictures = [frame.picture for frame in frames]
         is_known = known is not None and self.reasoner.knows(known)
@@ -103,6 +108,8 @@ class ProductShelf:
             encoder=self.encoder,
             features=self.reasoner.features if is_known else self.encoder,
             false_reject_rate=false_reject_rate,
+            zones=drawn,
+            score_rule=score_rule,
             progress=progress,
         )
         recipe = self._store(product, frames, fitted, known)
@@ -161,6 +168,8 @@ class ProductShelf:
                 references=ReferencePart(digest=index.digest, generation=generation),
                 knowledge_revision=revision,
                 reason=self._reason_rule(product, known, is_provisional=fitted.decision.is_provisional),
+                groups=fitted.groups,
+                score_rule=fitted.score_rule,
             )
             set_current(connection, product, save_recipe(connection, recipe))
         return recipe
@@ -194,16 +203,32 @@ def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowled
     """
     if file is None:
         return None
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    known = read_knowledge(text, file=str(file))
+    known = read_knowledge(_text_of(file), file=str(file))
     if known.product != product:
         raise InputRefused(
             f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
         )
     return known
+
+
+def read_product_zones(file: Path | None) -> tuple[Zone, ...]:
+    """Zones from a YAML file; none where no file is given. Raises ``InputRefused`` as ``read_zones``."""
+    return () if file is None else read_zones(_text_of(file), file=str(file))
+
+
+def score_rule_of(window_px: int | None) -> ScoreRule | None:
+    """Raises ``InputRefused`` for a window that is no odd number of pixels, or too large."""
+    try:
+        return None if window_px is None else ScoreRule(window_px=window_px)
+    except ValueError as error:
+        raise InputRefused(f"--score-window-px: {error}") from error
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
 
 
 def read_normals(
