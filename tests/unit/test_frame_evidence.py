@@ -61,6 +61,14 @@ def test_a_faint_mark_in_a_quiet_zone_is_found_though_other_zones_are_louder() -
     assert (loud_elsewhere.outcome, loud_elsewhere.regions) == (Outcome.PASS, ())
 
 
+def test_what_is_usual_in_its_own_zone_is_no_region_beside_one_that_is_not() -> None:
+    both = shown((np.s_[10:20, 5:15], 0.2), (np.s_[10:20, 45:55], 0.2))
+
+    (region,) = inspected(both, zoned()).verdict.regions
+
+    assert (region.left, region.right) == (5, 15)
+
+
 def test_a_region_reaches_over_the_border_of_a_zone() -> None:
     found = inspected(shown((np.s_[10:20, 20:40], 0.6)), zoned()).verdict
 
