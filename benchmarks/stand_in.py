@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Frame
+from pipelines.frame_evidence import FrameEvidence
 from pipelines.inspection import Inspection
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
@@ -66,7 +67,17 @@ class StandInExpert:
         verdict = Verdict(
             outcome=Outcome.PASS, score=0.31, p_value=0.4, regions=(_REGION,), recipe=self.recipe.hash
         )
-        return [Inspection(frame=each, anomaly=_MAP, verdict=verdict, views=_VIEWS) for each in frames]
+        evidence = FrameEvidence(
+            score=verdict.score,
+            p_value=verdict.p_value,
+            regions=verdict.regions,
+            told=_MAP,
+            calibration=self.recipe.calibration,
+        )
+        return [
+            Inspection(frame=each, anomaly=_MAP, evidence=evidence, verdict=verdict, views=_VIEWS)
+            for each in frames
+        ]
 
     def nearest(self, frame: Frame) -> str | None:
         return None

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pipelines.frame import Picture, Pixels
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.calibration import Calibration
+from pipelines.localize.grouped_calibration import PlacedCalibration
+from pipelines.localize.zones import cells_of
 from pipelines.regions import Region
 
 Evidence = NDArray[np.float32]  # (height, width), 0..1: 1 - p of each pixel against the worst normal pixels
@@ -26,11 +28,23 @@ MOST_OPACITY = 0.85  # the frame stays visible under the strongest evidence
 _NUMBER_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def evidence(anomaly: AnomalyMap, calibration: Calibration) -> Evidence:
-    """1 - p for every pixel; all zero where nothing was calibrated."""
-    ascending = np.asarray(calibration.scores, dtype=np.float32)
-    below = np.searchsorted(ascending, anomaly.scores, side="left")
-    return (below / np.float32(len(ascending) + 1)).astype(np.float32)
+def evidence(anomaly: AnomalyMap, calibration: Calibration | PlacedCalibration) -> Evidence:
+    """1 - p for every pixel, by its place's own calibration; all zero where nothing was calibrated."""
+    if isinstance(calibration, Calibration):
+        return _evidence(anomaly.scores, calibration, places=1)
+    seen = np.zeros(anomaly.scores.shape, np.float32)
+    placed = zip(cells_of(calibration.zones, seen.shape), calibration.calibrations, strict=True)
+    for cells, own in placed:
+        for cell in cells:
+            seen[cell] = _evidence(anomaly.scores[cell], own, places=len(calibration.calibrations))
+    return seen
+
+
+def _evidence(scores: NDArray[np.float32], calibration: Calibration, *, places: int) -> Evidence:
+    ascending, of = np.asarray(calibration.scores, dtype=np.float32), len(calibration.scores) + 1
+    below = np.searchsorted(ascending, scores, side="left")
+    corrected = np.maximum(places * below - (places - 1) * of, 0)  # 1 - p, with p times the number of places
+    return (corrected / np.float32(of)).astype(np.float32)
 
 
 def heat_layer(seen: Evidence) -> Rgba:
@@ -55,7 +69,9 @@ def contour_layer(seen: Evidence, *, threshold: float) -> Rgba:
     return layer
 
 
-def heat_picture(anomaly: AnomalyMap, calibration: Calibration, *, review_p: float) -> bytes:
+def heat_picture(
+    anomaly: AnomalyMap, calibration: Calibration | PlacedCalibration, *, review_p: float
+) -> bytes:
     """What is kept of a map for people: heat and the outline of the grey zone, as PNG with opacity.
 
     At most ``KEPT_SIDE_PX`` wide and high, with the frame's proportions; each pixel is the worst of those

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.frame import Frame, Picture
+from pipelines.frame_evidence import FrameEvidence, weigh
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.localizer import Localizer
 from pipelines.reasoning import Shown
 from pipelines.recipe import Decision, ReasonRule, Recipe
-from pipelines.regions import View, base_view, crop_view, eg_roi_views, find_regions
+from pipelines.regions import View, base_view, crop_view, eg_roi_views
 from pipelines.verdict import Outcome, Verdict
 
 
@@ -20,6 +21,7 @@ class Inspection:
 
     frame: Frame
     anomaly: AnomalyMap
+    evidence: FrameEvidence
     verdict: Verdict
     views: tuple[View, ...]
 
@@ -50,22 +52,23 @@ class Inspector:
     def _judge(self, frame: Frame, anomaly: AnomalyMap) -> Inspection:
         recipe = self.recipe
         anomaly = without_missing_lines(anomaly, frame.picture)
-        p_value = recipe.calibration.p_value(anomaly.frame_score)
-        outcome = decide(p_value, recipe.decision)
+        evidence = weigh(anomaly, frame.picture, recipe)
+        outcome = decide(evidence.p_value, recipe.decision)
         is_provisional = recipe.decision.is_provisional
+        zone = None if outcome is Outcome.PASS or evidence.place is None else f"zone: {evidence.place}"
         verdict = Verdict(
             outcome=outcome,
-            score=anomaly.frame_score,
-            p_value=p_value,
-            regions=find_regions(anomaly, recipe.regions, recipe.calibration),
+            score=evidence.score,
+            p_value=evidence.p_value,
+            regions=evidence.regions,
             recipe=self._hash,
             is_grey=outcome is Outcome.REVIEW and not is_provisional,
-            note="provisional: too few normal frames for a threshold" if is_provisional else None,
+            note="provisional: too few normal frames for a threshold" if is_provisional else zone,
         )
         if not frame.picture.is_complete:
             verdict = missing_lines(verdict, frame.picture)
         views = eg_roi_views(anomaly, recipe.views)
-        return Inspection(frame=frame, anomaly=anomaly, verdict=verdict, views=views)
+        return Inspection(frame=frame, anomaly=anomaly, evidence=evidence, verdict=verdict, views=views)
 
 
 def decide(p_value: float, decision: Decision) -> Outcome:

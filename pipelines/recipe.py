@@ -8,6 +8,8 @@ import orjson
 from pydantic import TypeAdapter
 
 from pipelines.localize.calibration import Calibration
+from pipelines.localize.frame_score import ScoreRule
+from pipelines.localize.grouped_calibration import GroupedCalibration
 from pipelines.regions import RegionRule, ViewRule
 
 
@@ -74,9 +76,16 @@ class ReasonRule:
     shows_views: bool = True  # EG-RoI tokens on; off is for comparison
 
 
+# Of a field that came after the first recipes: what has none is written as it always was, and keeps its hash.
+_LATER = {"is_later": True}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How one product is inspected. Frozen: a changed threshold is a new recipe with a new hash."""
+    """How one product is inspected. Frozen: a changed threshold is a new recipe with a new hash.
+
+    ``calibration`` is of whole frames. ``groups``, where there are any, decide instead of it.
+    """
 
     product: str
     profile: str
@@ -88,6 +97,8 @@ class Recipe:
     references: ReferencePart | None = None
     knowledge_revision: int | None = None
     reason: ReasonRule | None = None
+    groups: GroupedCalibration | None = field(default=None, metadata=_LATER)
+    score_rule: ScoreRule | None = field(default=None, metadata=_LATER)  # None: the worst pixel
 
     @property
     def hash(self) -> str:
@@ -114,10 +125,14 @@ _ADAPTER, _ADAPTER_OF_RULE = TypeAdapter(Recipe), TypeAdapter(RegionRule)
 def recipe_to_json(recipe: Recipe) -> dict[str, object]:
     """As it is stored and hashed. What came later and has no value is left out: old hashes stay."""
     body: dict[str, object] = _ADAPTER.dump_python(recipe, mode="json")
-    unset = {f.name for f in fields(RegionRule) if f.metadata.get("is_later")}
     regions = _ADAPTER_OF_RULE.dump_python(recipe.regions, mode="json")
-    kept = {name: value for name, value in regions.items() if name not in unset or value is not None}
-    return body | {"regions": kept}
+    body["regions"] = _without_later(recipe.regions, regions)
+    return _without_later(recipe, body)
+
+
+def _without_later(part: Recipe | RegionRule, body: dict[str, object]) -> dict[str, object]:
+    absent = [f.name for f in fields(part) if f.metadata.get("is_later") and body[f.name] is None]
+    return {name: value for name, value in body.items() if name not in absent}
 
 
 def recipe_from_json(body: object) -> Recipe:

@@ -1,6 +1,7 @@
 """Where to look: an anomaly map becomes tight regions (kept, evaluated) and views (for the LMM only)."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import cv2
@@ -37,6 +38,15 @@ class RegionRule:
             raise ValueError(f"extent {self.extent_score:g} must not exceed peak {self.peak_score:g}")
         if min(self.merge_px or 0, self.margin_px or 0) < 0:
             raise ValueError(f"distances of {self.merge_px} and {self.margin_px} px: none may be negative")
+
+    def above(self, threshold: float) -> "RegionRule":
+        """The same rule for another threshold: it still reaches half-way down to what normal pixels show.
+
+        A region has its peak above the threshold, as a frame that is rejected has.
+        """
+        common = 2 * self.extent_score - self.peak_score
+        peak = float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+        return replace(self, peak_score=peak, extent_score=min(peak, (peak + common) / 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,25 +93,48 @@ def find_regions(anomaly: AnomalyMap, rule: RegionRule, calibration: Calibration
 
     Pixels that touch only at a corner belong to the same region.
     """
-    scores = anomaly.scores
-    within = (scores >= rule.extent_score).astype(np.uint8)
-    _, found, measured, _ = cv2.connectedComponentsWithStats(within, connectivity=8)
+    return boxed(
+        anomaly.scores,
+        is_within=anomaly.scores >= rule.extent_score,
+        is_peak=anomaly.scores >= rule.peak_score,
+        rule=rule,
+        p_value=lambda peak, row, column: calibration.p_value(peak),
+    )
+
+
+def boxed(
+    scores: NDArray[np.float32],
+    *,
+    is_within: NDArray[np.bool_],
+    is_peak: NDArray[np.bool_],
+    rule: RegionRule,
+    p_value: Callable[[float, int, int], float],
+) -> tuple[Region, ...]:
+    """A region for each patch of ``is_within`` that holds a pixel of ``is_peak``, worst first.
+
+    Of the rule only areas and distances count. ``p_value`` is asked for the worst score of a region's peaks,
+    with the row and column where it is.
+    """
+    _, found, measured, _ = cv2.connectedComponentsWithStats(is_within.astype(np.uint8), connectivity=8)
     labels, stats = np.asarray(found, np.int32), np.asarray(measured, np.int32)
-    bad = [int(k) for k in np.unique(labels[scores >= rule.peak_score]) if stats[k, 4] >= rule.min_area_px]
+    bad = [int(k) for k in np.unique(labels[is_peak & is_within]) if stats[k, 4] >= rule.min_area_px]
+    margin = rule.margin_px or 0
     regions = []
     for patches in _together(labels, stats, bad, rule.merge_px):
         left, top = (int(side) for side in stats[patches, :2].min(0))
         right, bottom = (int(side) for side in (stats[patches, :2] + stats[patches, 2:4]).max(0))
         box = np.s_[top:bottom, left:right]
-        peak = float(scores[box][np.isin(labels[box], patches)].max())
-        margin = rule.margin_px or 0
+        belongs = np.isin(labels[box], patches) & is_peak[box]
+        peaks = np.where(belongs, scores[box], np.float32(-np.inf))
+        row, column = divmod(int(peaks.argmax()), right - left)
+        peak = float(peaks[row, column])
         region = Region(
             left=max(0, left - margin),
             top=max(0, top - margin),
             right=min(scores.shape[1], right + margin),
             bottom=min(scores.shape[0], bottom + margin),
             peak=peak,
-            p_value=calibration.p_value(peak),
+            p_value=p_value(peak, top + row, left + column),
             area_px=int(stats[patches, 4].sum()),
         )
         regions.append(region)

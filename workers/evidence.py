@@ -79,19 +79,21 @@ def verdict_row(
 
 
 def _keep_heat(inspection: Inspection, recipe: Recipe, pictures: PictureStore) -> str:
-    drawn = heat_picture(inspection.anomaly, recipe.calibration, review_p=recipe.decision.review_p)
+    seen = inspection.evidence
+    drawn = heat_picture(seen.told, seen.calibration, review_p=recipe.decision.review_p)
     return pictures.put(drawn, "png")
 
 
 def _case(inspection: Inspection) -> dict[str, object]:
     """What every row says of its picture, asked about or not."""
-    picture = inspection.frame.picture
-    return {
+    picture, measured = inspection.frame.picture, inspection.evidence.measured
+    case: dict[str, object] = {
         "height_px": picture.height_px,
         "width_px": picture.width_px,
         "views": [asdict(view) for view in inspection.views],
         "is_grey": inspection.verdict.is_grey,
     }
+    return case if measured is None else case | {"measured": asdict(measured)}
 
 
 def _shown(inspection: Inspection, expert: Expert, pictures: PictureStore) -> dict[str, object]:

@@ -1,11 +1,12 @@
 """Inspecting labelled frames to see how good the evidence is; nothing of it enters the ledger."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil, sqrt
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,24 +17,51 @@ from pipelines.errors import FrameRejected, InputRefused
 from pipelines.frame import Envelope, Frame, Geometry
 from pipelines.inspection import Inspection
 from pipelines.learn.datasets import KnownFrame, MvtecProduct
-from pipelines.learn.evaluation import NORMAL, aupro, escape, f1_at, image_auroc, overkill
+from pipelines.learn.evaluation import (
+    NORMAL,
+    aupro,
+    escape,
+    f1_at,
+    f1_max,
+    image_auroc,
+    overkill,
+    rejected_at,
+)
+from pipelines.learn.intervals import Interval, auroc_interval, share_interval
+from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
-from workers.expert import Expert
 
 FRAMES_PER_CALL = 8
 MOST_MAP_PIXELS = 60_000_000  # of all maps together; AUPRO holds them twice
 
 
+class Inspects(Protocol):
+    """What is measured: an `Expert`, or an inspector whose recipe was never stored."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def inspect(self, frames: Sequence[Frame]) -> list[Inspection]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Shares from 0 to 1. ``aupro`` is None where there are no masks."""
+    """Shares from 0 to 1. ``aupro`` is None where there are no masks.
+
+    ``f1``, ``overkill`` and ``escape`` are of the verdicts. ``f1_max`` and ``overkill_at_95`` are of the best
+    threshold and of the one that finds 95 % of the defective, both chosen with the answers at hand.
+    ``intervals`` are of 95 % confidence; that of ``overkill_at_95`` takes its threshold as given.
+    """
 
     image_auroc: float
     aupro: float | None
     f1: float
+    f1_max: float
     overkill: float
     escape: float
+    overkill_at_95: float
     frames: int
+    intervals: Mapping[str, Interval]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +78,7 @@ class LabelledRun:
 @dataclass(slots=True, kw_only=True)
 class _Seen:
     labels: list[str] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    ranks: list[tuple[float, float]] = field(default_factory=list)  # -p, raw score
     outcomes: list[Outcome] = field(default_factory=list)
     maps: list[NDArray[np.float32]] = field(default_factory=list)
     masks: list[NDArray[np.bool_] | None] = field(default_factory=list)
@@ -60,7 +88,7 @@ class _Seen:
 
 def run_labelled(
     product: MvtecProduct,
-    expert: Expert,
+    expert: Inspects,
     *,
     limit: int | None,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -95,7 +123,7 @@ def _at_most(frames: Sequence[KnownFrame], limit: int | None) -> list[KnownFrame
     return [frame for label in labels for frame in islice(of_class(label), limit)]
 
 
-def _inspect(known: Sequence[KnownFrame], expert: Expert, seen: _Seen, *, frames: int) -> None:
+def _inspect(known: Sequence[KnownFrame], expert: Inspects, seen: _Seen, *, frames: int) -> None:
     began = time.perf_counter()
     taken: list[KnownFrame] = []
     decoded: list[Frame] = []
@@ -122,7 +150,7 @@ def _note(known: KnownFrame, inspection: Inspection, seen: _Seen, *, frames: int
     scores = inspection.anomaly.scores
     stride = max(1, ceil(sqrt(scores.size * frames / MOST_MAP_PIXELS)))
     seen.labels.append(known.label)
-    seen.scores.append(inspection.verdict.score)
+    seen.ranks.append((-inspection.verdict.p_value, inspection.verdict.score))
     seen.outcomes.append(inspection.verdict.outcome)
     seen.maps.append(scores[::stride, ::stride].copy())
     mask = _mask(known, scores.shape)
@@ -145,14 +173,36 @@ def _mask(known: KnownFrame, shape: tuple[int, ...]) -> NDArray[np.bool_] | None
 def _figures(seen: _Seen, labels: set[str]) -> Figures:
     chosen = [i for i, label in enumerate(seen.labels) if label in labels]
     is_bad = [seen.labels[i] != NORMAL for i in chosen]
-    outcomes = [seen.outcomes[i] for i in chosen]
+    scores = _in_order([seen.ranks[i] for i in chosen])
+    of_normals = [seen.outcomes[i] for i, bad in zip(chosen, is_bad, strict=True) if not bad]
+    of_defectives = [seen.outcomes[i] for i, bad in zip(chosen, is_bad, strict=True) if bad]
+    overkilled, escaped = overkill(of_normals), escape(of_defectives)
+    at_95 = rejected_at(scores, is_bad, detection=0.95)
     masks = [mask for i in chosen if (mask := seen.masks[i]) is not None]
     has_masks = len(masks) == len(chosen) and any(mask.any() for mask in masks)
     return Figures(
-        image_auroc=image_auroc([seen.scores[i] for i in chosen], is_bad),
+        image_auroc=image_auroc(scores, is_bad),
         aupro=aupro([seen.maps[i] for i in chosen], masks) if has_masks else None,
-        f1=f1_at(0.5, [float(outcome is not Outcome.PASS) for outcome in outcomes], is_bad),
-        overkill=overkill([outcome for outcome, bad in zip(outcomes, is_bad, strict=True) if not bad]),
-        escape=escape([outcome for outcome, bad in zip(outcomes, is_bad, strict=True) if bad]),
+        f1=f1_at(0.5, [float(seen.outcomes[i] is not Outcome.PASS) for i in chosen], is_bad),
+        f1_max=f1_max(scores, is_bad),
+        overkill=overkilled,
+        escape=escaped,
+        overkill_at_95=at_95 / len(of_normals),
         frames=len(chosen),
+        intervals={
+            "image_auroc": auroc_interval(scores, is_bad),
+            "overkill": share_interval(overkilled * len(of_normals), len(of_normals)),
+            "escape": share_interval(escaped * len(of_defectives), len(of_defectives)),
+            "overkill_at_95": share_interval(at_95, len(of_normals)),
+        },
     )
+
+
+def _in_order(ranks: Sequence[tuple[float, float]]) -> list[int]:
+    """A number for each frame, higher for worse, equal for equal.
+
+    By p-value first: under a recipe with groups raw scores of different light or zones do not compare. The
+    raw score decides among frames that are worse than every calibration frame.
+    """
+    place = {rank: number for number, rank in enumerate(sorted(set(ranks)))}
+    return [place[rank] for rank in ranks]

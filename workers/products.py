@@ -16,7 +16,9 @@ from pipelines.frame import Geometry, Picture
 from pipelines.knowledge import ProductKnowledge, read_knowledge
 from pipelines.localize.expert_kind import Networks
 from pipelines.localize.experts import load_expert, parts_of
+from pipelines.localize.frame_score import ScoreRule
 from pipelines.localize.memory_file import write_memory
+from pipelines.localize.zones import Zone, read_zones
 from pipelines.profiles import profile
 from pipelines.recipe import AmendPolicy, LocalizerPart, ParityFrame, ReasonRule, Recipe, ReferencePart
 from pipelines.regions import ViewRule
@@ -79,6 +81,8 @@ class ProductShelf:
         expert: str | None = None,
         text: str | None = None,
         knowledge: Path | None = None,
+        zones: Path | None = None,
+        score_window_px: int | None = None,
         false_reject_rate: float | None = None,
         progress: Progress = lambda what, done, of: None,
     ) -> AddedProduct:
@@ -88,8 +92,9 @@ class ProductShelf:
         None takes the one that fits what is given.
 
         Raises:
-            InputRefused: No readable picture, too few for the rate, not what the expert needs, or knowledge
-                that cannot be read or is another product's.
+            InputRefused: No readable picture, too few for the rate, not what the expert needs, zones that
+                cannot be read, a window that has no middle, or knowledge that cannot be read or is another
+                product's.
         """
         from pipelines.learn.expert_choice import Asked
         from pipelines.learn.fit import fit_product
@@ -108,6 +113,8 @@ class ProductShelf:
                 batch=[frame.picture for frame in unlabelled],
                 text=text,
                 is_known=known is not None and self.reasoner.knows(known),
+                zones=read_product_zones(zones),
+                score_rule=score_rule_of(score_window_px),
             ),
             progress=progress,
         )
@@ -127,6 +134,8 @@ class ProductShelf:
         templates: Sequence[Path],
         normal: Sequence[Path],
         knowledge: Path | None = None,
+        zones: Path | None = None,
+        score_window_px: int | None = None,
         false_reject_rate: float | None = None,
         progress: Progress = lambda what, done, of: None,
     ) -> AddedProduct:
@@ -135,6 +144,7 @@ class ProductShelf:
         Raises:
             InputRefused: A template cannot be read, they are too many, or what `fit_templates` refuses.
         """
+        from pipelines.learn.expert_choice import Asked
         from pipelines.learn.fit import fit_templates
 
         if not normal:
@@ -147,6 +157,7 @@ class ProductShelf:
             [frame.picture for frame in frames],
             networks=self.networks,
             false_reject_rate=false_reject_rate,
+            asked=Asked(zones=read_product_zones(zones), score_rule=score_rule_of(score_window_px)),
             progress=progress,
         )
         recipe = self._store(product, frames, fitted, known)
@@ -204,6 +215,8 @@ class ProductShelf:
                 references=ReferencePart(digest=index.digest, generation=generation),
                 knowledge_revision=revision,
                 reason=self._reason_rule(product, known, is_provisional=fitted.decision.is_provisional),
+                groups=fitted.groups,
+                score_rule=fitted.score_rule,
             )
             set_current(connection, product, save_recipe(connection, recipe))
         return recipe
@@ -261,11 +274,7 @@ def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowled
     """
     if file is None:
         return None
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
-    known = read_knowledge(text, file=str(file))
+    known = read_knowledge(_text_of(file), file=str(file))
     if known.product != product:
         raise InputRefused(
             f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
@@ -287,6 +296,26 @@ def read_templates(paths: Sequence[Path], *, progress: Progress) -> list[Picture
     if unreadable:
         raise InputRefused(f"{len(unreadable)} templates cannot be read (first: {unreadable[0]})")
     return [frame.picture for frame in frames]
+
+
+def read_product_zones(file: Path | None) -> tuple[Zone, ...]:
+    """Zones from a YAML file; none where no file is given. Raises ``InputRefused`` as ``read_zones``."""
+    return () if file is None else read_zones(_text_of(file), file=str(file))
+
+
+def score_rule_of(window_px: int | None) -> ScoreRule | None:
+    """Raises ``InputRefused`` for a window that is no odd number of pixels, or too large."""
+    try:
+        return None if window_px is None else ScoreRule(window_px=window_px)
+    except ValueError as error:
+        raise InputRefused(f"--score-window-px: {error}") from error
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
 
 
 def read_normals(

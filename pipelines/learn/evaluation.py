@@ -111,6 +111,38 @@ def f1_at(threshold: float, scores: ArrayLike, is_defective: ArrayLike) -> float
     return 2 * hits / max(1, int(np.count_nonzero(called)) + int(np.count_nonzero(bad)))
 
 
+def f1_max(scores: ArrayLike, is_defective: ArrayLike) -> float:
+    """The best F1 that any threshold gives, as papers report it: chosen by looking at the answers.
+
+    Raises:
+        ValueError: There are no defective frames.
+    """
+    values, bad = np.asarray(scores, np.float64), np.asarray(is_defective, bool)
+    if not bad.any():
+        raise ValueError("F1 needs defective frames")
+    worst_first = np.argsort(-values, kind="stable")
+    hits = np.cumsum(bad[worst_first])
+    called = np.arange(1, len(values) + 1)
+    falls = np.append(np.diff(values[worst_first]) < 0, True)  # no threshold lies between equal scores
+    return float((2 * hits / (called + bad.sum()))[falls].max())
+
+
+def rejected_at(scores: ArrayLike, is_defective: ArrayLike, *, detection: float = 0.95) -> int:
+    """How many normal frames are rejected by the threshold that finds this share of the defective ones.
+
+    The threshold is the score of the last defective frame that has to be found; what equals it is rejected.
+
+    Raises:
+        ValueError: There are no defective frames.
+    """
+    values, bad = np.asarray(scores, np.float64), np.asarray(is_defective, bool)
+    if not bad.any():
+        raise ValueError("detection needs defective frames")
+    defectives = np.sort(values[bad])[::-1]
+    needed = max(1, int(np.ceil(detection * len(defectives) - 1e-9)))
+    return int(np.count_nonzero(values[~bad] >= defectives[needed - 1]))
+
+
 def aupro(
     maps: Iterable[NDArray[np.float32]], masks: Iterable[NDArray[np.bool_]], *, most_fpr: float = 0.3
 ) -> float:

@@ -20,25 +20,35 @@ from pipelines.localize.experts import (
     fit_expert,
     parts_of,
 )
+from pipelines.localize.frame_score import ScoreRule
 from pipelines.localize.localizer import FittedLocalizer
+from pipelines.localize.zones import Zone, places_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
     """What a person gave beside normal frames. ``expert`` None leaves the choice to us.
 
-    ``is_known``: the bundled Triad was trained on this product, so its stem sees it best.
+    ``zones`` are judged by themselves. ``is_known``: the bundled Triad was trained on this product, so its
+    stem sees it best.
     """
 
     expert: str | None = None
     batch: Sequence[Picture] = ()
     text: str | None = None
     is_known: bool = False
+    zones: Sequence[Zone] = ()
+    score_rule: ScoreRule | None = None
 
     @property
     def to_scale(self) -> int:
         """How many frames are set aside for bringing parts to one scale."""
         return FEWEST_TO_SCALE if self.expert is not None and JOINT in self.expert else 0
+
+    @property
+    def places(self) -> int:
+        """Over how many zones a rate is kept together; the rest of the frame is one of them."""
+        return len(places_of(self.zones))
 
     @property
     def learns_from_normals(self) -> bool:

@@ -1,7 +1,7 @@
 """From a handful of normal frames to everything a recipe needs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +9,19 @@ from numpy.typing import NDArray
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.learn.expert_choice import NOTHING_MORE, Asked, Chosen, fit_chosen
+from pipelines.learn.grouping import group_notes, groups_for
 from pipelines.learn.splits import Split, notes_on, split_normals, split_unlabelled
 from pipelines.localize.calibration import Calibration
 from pipelines.localize.expert_kind import Given, Networks
 from pipelines.localize.experts import PATCH_MEMORY, TEMPLATE_DIFFERENCE, fit_expert
+from pipelines.localize.frame_score import ScoreRule, scored
+from pipelines.localize.grouped_calibration import GroupedCalibration, Measured, level_of, measure
 from pipelines.localize.localizer import FittedLocalizer
 from pipelines.localize.template_difference import TemplateDifference
 from pipelines.profiles import TINY
 from pipelines.recipe import Decision, LocalizerPart, Recipe
 from pipelines.regions import RegionRule, ViewRule
+from pipelines.threshold import decision_at
 
 MOST_REFERENCES = 200
 PARITY_FRAMES = 2  # whose scores whoever loads the localizer must find again
@@ -43,6 +47,8 @@ class FittedProduct:
     embeddings: NDArray[np.float32]
     parity: tuple[tuple[int, float], ...]
     notes: tuple[str, ...]
+    groups: GroupedCalibration | None = None
+    score_rule: ScoreRule | None = None
 
 
 def fit_product(
@@ -70,7 +76,7 @@ def fit_product(
         text=asked.text,
         to_scale=_at(pictures, split.to_scale),
     )
-    return _calibrated(pictures, split, fit_chosen(given, networks, asked), networks, progress)
+    return _calibrated(pictures, split, fit_chosen(given, networks, asked), networks, asked, progress)
 
 
 def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: Progress) -> FittedProduct:
@@ -84,7 +90,7 @@ def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: P
     given = Given(
         batch=_at(asked.batch, split.memory), text=asked.text, to_scale=_at(asked.batch, split.to_scale)
     )
-    return _calibrated(asked.batch, split, fit_chosen(given, networks, asked), networks, progress)
+    return _calibrated(asked.batch, split, fit_chosen(given, networks, asked), networks, asked, progress)
 
 
 def _at(pictures: Sequence[Picture], places: Sequence[int]) -> list[Picture]:
@@ -97,6 +103,7 @@ def fit_templates(
     *,
     networks: Networks,
     false_reject_rate: float | None,
+    asked: Asked = NOTHING_MORE,
     progress: Progress = lambda what, done, of: None,
 ) -> FittedProduct:
     """Guard a product by one template of each of its layouts; normal pictures only calibrate, all of them.
@@ -107,7 +114,7 @@ def fit_templates(
     """
     progress("remembering templates", 0, len(templates))
     memory = TemplateDifference.fit(templates)
-    asked = Asked(expert=TEMPLATE_DIFFERENCE)
+    asked = replace(asked, expert=TEMPLATE_DIFFERENCE)
     split = split_normals(pictures, rate=false_reject_rate, asked=asked)
     unlike = [place for place, picture in enumerate(pictures, start=1) if not memory.fits(picture)]
     if unlike:
@@ -121,7 +128,7 @@ def fit_templates(
         "fits; what is off by more than a pixel counts"
     )
     chosen = Chosen(expert=TEMPLATE_DIFFERENCE, memory=memory, note=note)
-    return _calibrated(pictures, split, chosen, networks, progress)
+    return _calibrated(pictures, split, chosen, networks, asked, progress)
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -134,6 +141,8 @@ def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
         decision=fitted.decision,
         regions=fitted.regions,
         views=ViewRule(view_px=TINY.view_px),
+        groups=fitted.groups,
+        score_rule=fitted.score_rule,
     )
 
 
@@ -149,32 +158,51 @@ def fit_unlabelled(
     progress("learning what is normal", 0, len(split.memory))
     memory = fit_expert(PATCH_MEMORY, Given(normals=_at(pictures, split.memory)), networks)
     chosen = Chosen(expert=PATCH_MEMORY, memory=memory, note="each frame is compared patch by patch")
-    return _calibrated(pictures, split, chosen, networks, progress)
+    return _calibrated(pictures, split, chosen, networks, NOTHING_MORE, progress)
 
 
 def _calibrated(
-    pictures: Sequence[Picture], split: Split, chosen: Chosen, networks: Networks, progress: Progress
+    pictures: Sequence[Picture],
+    split: Split,
+    chosen: Chosen,
+    networks: Networks,
+    asked: Asked,
+    progress: Progress,
 ) -> FittedProduct:
-    scores: dict[int, float] = {}
+    worst: dict[int, float] = {}
+    scores: list[float] = []
+    measured: list[Measured] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
         progress("calibrating", done, len(split.calibration))
         (anomaly,) = chosen.memory.localize([pictures[i]])
-        scores[i] = anomaly.frame_score
-        pixels.append(anomaly.scores[::4, ::4].ravel())
-    calibration = Calibration.of(scores.values())
-    learned = split.memory or split.calibration
-    references = learned[:: max(1, len(learned) // MOST_REFERENCES)][:MOST_REFERENCES]
+        told = scored(anomaly, asked.score_rule)
+        worst[i] = anomaly.frame_score
+        scores.append(told.frame_score)
+        measured.append(measure(told, pictures[i], asked.zones))
+        pixels.append(told.scores[::4, ::4].ravel())
+    calibration = Calibration.of(scores)
+    rate = None if split.is_provisional else split.rate
+    levels = [level_of(pictures[i]) for i in split.memory]
+    groups = groups_for(measured, learned_levels=levels, rate=rate, zones=asked.zones)
+    shown = split.memory or split.calibration  # templates are drawings: beside a frame a frame is shown
+    references = shown[:: max(1, len(shown) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
         expert=chosen.expert,
         memory=chosen.memory,
         calibration=calibration,
-        decision=decision_for(calibration, split),
+        decision=decision_for(calibration, split, groups),
         regions=region_rule(calibration, split.rate, pixels),
         references=references,
         embeddings=networks.encoder().embedding(_at(pictures, references)),
-        parity=_parity(pictures, scores, split.memory, chosen.memory),
-        notes=(*notes_on(split), chosen.note),
+        parity=_parity(pictures, worst, split.memory, chosen.memory),
+        notes=(
+            *notes_on(split),
+            chosen.note,
+            *group_notes(groups, learned_levels=levels, rate=rate),
+        ),
+        groups=groups,
+        score_rule=asked.score_rule,
     )
 
 
@@ -194,16 +222,17 @@ def _parity(
     return tuple((place, scores[place]) for place in chosen)
 
 
-def decision_for(calibration: Calibration, split: Split) -> Decision:
-    """Reviews count as rejects, so the rate asked for bounds the grey zone's upper end.
-
-    Frames in the worse half of the rejects fail outright where the calibration set can tell halves apart.
-    """
+def decision_for(
+    calibration: Calibration, split: Split, groups: GroupedCalibration | None = None
+) -> Decision:
+    """Reviews count as rejects, so the rate asked for bounds the grey zone's upper end."""
     rate = calibration.smallest_p if split.rate is None else split.rate
     if split.is_provisional:
+        if groups is not None and split.rate is None:
+            rate = groups.smallest_p(rate)
         return Decision(fail_p=0.0, review_p=rate, is_provisional=True)
-    half = rate / 2
-    return Decision(fail_p=half if calibration.smallest_p <= half else rate, review_p=rate)
+    smallest_p = calibration.smallest_p if groups is None else groups.smallest_p(rate)
+    return decision_at(rate, smallest_p=smallest_p)
 
 
 def region_rule(

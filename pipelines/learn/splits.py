@@ -28,6 +28,7 @@ class Split:
     rate: float | None
     is_provisional: bool
     to_scale: tuple[int, ...] = ()
+    places: int = 1  # over all of which together the rate is kept, so each has to keep its share of it
 
 
 def split_normals(
@@ -41,7 +42,7 @@ def split_normals(
     Neighbours on a line resemble each other, so frames are not held out by position. An expert that learns
     nothing from normals leaves them all to the calibration.
     """
-    order = _shuffled(pictures)
+    order, places = _shuffled(pictures), asked.places
     if len(order) <= asked.to_scale:
         raise InputRefused(
             f"joined experts are brought to one scale by {asked.to_scale} frames that they do not learn, and "
@@ -53,16 +54,18 @@ def split_normals(
     if not asked.learns_from_normals:
         third = half = len(rest)
     if rate is None:
-        rate = next((r for r in RATES if normals_needed(r) <= half), None)
-        held_out = half if rate is None else max(third, normals_needed(rate))
+        rate = next((r for r in RATES if normals_needed(r / places) <= half), None)
+        held_out = half if rate is None else max(third, normals_needed(rate / places))
     else:
-        held_out = max(third, _held_out_for(rate, normals=len(order), others=in_memory + asked.to_scale))
+        others = in_memory + asked.to_scale
+        held_out = max(third, _held_out_for(rate, places, normals=len(order), others=others))
     return Split(
         memory=tuple(sorted(rest[held_out:])),
         calibration=tuple(sorted(rest[:held_out])),
         rate=rate,
         is_provisional=rate is None,
         to_scale=tuple(sorted(scaled)),
+        places=places,
     )
 
 
@@ -89,15 +92,16 @@ def _shuffled(pictures: Sequence[Picture]) -> list[int]:
     return sorted(range(len(pictures)), key=lambda i: digests[i])
 
 
-def _held_out_for(rate: float, *, normals: int, others: int) -> int:
+def _held_out_for(rate: float, places: int, *, normals: int, others: int) -> int:
     """``others`` are the frames that must be left for learning."""
     if not 0 < rate < 1:
         raise InputRefused(f"false-reject rate {rate:g}: give a share between 0 and 1, such as 0.01 for 1 %")
-    needed = normals_needed(rate)
+    needed = normals_needed(rate / places)
     if normals < needed + others:
-        best = 1 / (max(normals - others, 0) + 1)
+        best = places / (max(normals - others, 0) + 1)
+        asked = f"{rate:.3g}" if places == 1 else f"{rate:.3g} over {places} zones"
         raise InputRefused(
-            f"a false-reject rate of {rate:.3g} needs {needed} normal frames for calibration and "
+            f"a false-reject rate of {asked} needs {needed} normal frames for calibration and "
             f"{others} to learn from, and there are {normals}: add normal frames, "
             + (f"or ask for {best:.3g} or more" if best < 1 else "or ask for no rate")
         )
@@ -110,7 +114,7 @@ def notes_on(split: Split) -> tuple[str, ...]:
         used += f", {len(split.to_scale)} to bring experts to one scale"
     if not split.is_provisional:
         return (f"{used}; false-reject rate {split.rate:.3g}",)
-    needed = 2 * normals_needed(RATES[-1])
+    needed = 2 * normals_needed(RATES[-1] / split.places)
     note = (
         f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
         f"normal a false-reject rate of {RATES[-1]:.0%} can be kept"

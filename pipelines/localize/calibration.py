@@ -35,10 +35,13 @@ class Calibration:
 
     def p_value(self, score: float) -> float:
         """The share of normal frames at least as bad as ``score``, counting the frame itself; in (0, 1]."""
+        return (1 + self.at_least(score)) / (len(self.scores) + 1)
+
+    def at_least(self, score: float) -> int:
+        """How many calibration frames are at least as bad as ``score``."""
         if math.isnan(score):  # it would compare as better than every normal frame
             raise ValueError("a score that is not a number has no p-value")
-        at_least = len(self.scores) - bisect_left(self.scores, score)
-        return (1 + at_least) / (len(self.scores) + 1)
+        return len(self.scores) - bisect_left(self.scores, score)
 
     def threshold(self, rate: float) -> float:
         """The raw score above which a frame's p-value is at most ``rate``.
@@ -58,17 +61,19 @@ def normals_needed(rate: float) -> int:
     return max(1, math.ceil(1 / rate - 1e-9) - 1)
 
 
-def require_enough(*, normals: int, rate: float) -> None:
-    """Refuse a rate that this many calibration frames cannot keep.
+def require_enough(*, normals: int, rate: float, places: int = 1) -> None:
+    """Refuse a rate that this many calibration frames cannot keep, over all of a frame's places together.
 
     Raises:
         InputRefused: With how many are needed and what rate can be had instead.
     """
     if not 0 < rate < 1:
         raise InputRefused(f"false-reject rate {rate:g}: give a share between 0 and 1, such as 0.01 for 1 %")
-    needed = normals_needed(rate)
+    needed = normals_needed(rate / places)
     if normals < needed:
+        asked = f"{rate:.3g}" if places == 1 else f"{rate:.3g} over {places} zones"
+        best = places / (normals + 1)
         raise InputRefused(
-            f"a false-reject rate of {rate:.3g} needs {needed} normal frames for calibration and there are "
-            f"{normals}: add normal frames, or ask for {1 / (normals + 1):.3g} or more"
+            f"a false-reject rate of {asked} needs {needed} normal frames for calibration and there are "
+            f"{normals}: add normal frames, or ask for " + (f"{best:.3g} or more" if best < 1 else "no rate")
         )

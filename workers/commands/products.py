@@ -48,6 +48,13 @@ def add(
         typer.Option(help="A folder with one template of each layout (bare boards); may be repeated."),
     ] = None,
     knowledge: Annotated[Path | None, typer.Option(help="What the plant knows of it: a YAML file.")] = None,
+    zones: Annotated[
+        Path | None, typer.Option(help="Parts of the frame to be judged by themselves: a YAML file.")
+    ] = None,
+    score_window_px: Annotated[
+        int | None,
+        typer.Option(help="Score a frame by its worst square of so many pixels a side, not its worst pixel."),
+    ] = None,
     false_reject_rate: Annotated[
         float | None, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
     ] = None,
@@ -84,6 +91,8 @@ def add(
                 templates=template,
                 normal=normal or (),
                 knowledge=knowledge,
+                zones=zones,
+                score_window_px=score_window_px,
                 false_reject_rate=false_reject_rate,
                 progress=progress,
             )
@@ -95,6 +104,8 @@ def add(
                 expert=expert,
                 text=text,
                 knowledge=knowledge,
+                zones=zones,
+                score_window_px=score_window_px,
                 false_reject_rate=false_reject_rate,
                 progress=progress,
             )
@@ -143,6 +154,46 @@ def regions(
         f"from {width.boxes} boxes: regions get a margin of {width.margin_px} px, "
         f"and what lies up to {width.merge_px} px apart is one region"
     )
+
+
+@app.command("threshold")
+def threshold(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The product's name.")],
+    false_reject_rate: Annotated[
+        float, typer.Option(help="The share of normal frames that may be rejected, such as 0.01.")
+    ],
+    last: Annotated[int, typer.Option(min=0, max=100_000, help="Verdicts to compare over.")] = 1000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only compare; change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Give a product another false-reject rate without learning it again: a new recipe, with a new hash.
+
+    Shows what the last stored verdicts would have been under the old and under the new one, from their raw
+    scores. Stored verdicts do not change; frames planned from now on are judged by the new recipe.
+
+    Example: triad products threshold bracket --false-reject-rate 0.005 --dry-run
+    """
+    from storage.database import reading, transaction
+    from workers.rethreshold import compare_threshold, keep_threshold
+    from workers.wiring import open_stores
+
+    stores = open_stores(loaded_settings(context).settings)
+    with reading(stores.engine) as connection:
+        change = compare_threshold(connection, name, rate=false_reject_rate, last=last)
+    if not dry_run:
+        with transaction(stores.engine) as connection:
+            keep_threshold(connection, change)
+    if as_json:
+        print_json(change.as_json() | {"is_kept": not dry_run})
+        return
+    outcomes = [outcome.value for outcome in change.before]
+    rows = [("before", *change.before.values()), ("after", *change.after.values())]
+    print_table((f"last {change.verdicts} verdicts", *outcomes), rows, right=outcomes)
+    if change.left_out:
+        say(f"{change.left_out} verdicts left out: their scores come from another fit of this product")
+    say(f"{change.changed} would be another; recipe {change.new.hash[:12]} instead of {change.old.hash[:12]}")
+    say("nothing was changed (--dry-run)" if dry_run else f"product {name} is inspected by it from now on")
 
 
 @app.command("simulate")
