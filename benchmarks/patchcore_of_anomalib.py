@@ -8,6 +8,7 @@ anomalib is no dependency of ours: `how_to_get` says where it comes from.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 VERSION = "2.7.0"  # the newest on 2026-11-21; it resolves with all of constraints.txt
 LAYER = "patches"
+_MODEL = "anomalib.models.image.patchcore.torch_model"
 _MOST_NEIGHBOURS = 9  # its default
 
 
@@ -61,10 +63,8 @@ class AnomalibPatchcore:
         """Remember ``size`` of the patches in ``grids``, each (rows, columns, D), by its own coreset."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its imports, not of what is measured
-            from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-
             # Its constructor wants a network by name; this one is the smallest and is thrown away.
-            model = PatchcoreModel(
+            model = import_module(_MODEL).PatchcoreModel(
                 layers=["layer1"], backbone="resnet18", pre_trained=False, num_neighbors=_MOST_NEIGHBOURS
             )
         given = Given()

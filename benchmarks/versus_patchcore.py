@@ -339,9 +339,10 @@ def beside(mine: Row, row: Row) -> str:
     """One sentence: both AUROCs, and how many times as fast we are."""
     times = (row.ms_from_features / mine.ms_from_features, row.ms_end_to_end / mine.ms_end_to_end)
     return (
-        f"{mine.method} beside {row.method}: {times[0]:.2f} times as fast from features, {times[1]:.2f} times "
-        f"end to end, {row.fit_s / mine.fit_s:.1f} times to fit; image AUROC {mine.image_auroc:.3f} and "
-        f"{row.image_auroc:.3f}, pixel AUROC {mine.pixel_auroc:.3f} and {row.pixel_auroc:.3f}"
+        f"{mine.method} beside {row.method}: {times[0]:.2f} times as fast from features, "
+        f"{times[1]:.2f} times end to end, {row.fit_s / mine.fit_s:.1f} times to fit; "
+        f"image AUROC {mine.image_auroc:.3f} and {row.image_auroc:.3f}, "
+        f"pixel AUROC {mine.pixel_auroc:.3f} and {row.pixel_auroc:.3f}"
     )
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pipelines.localize.localizer import Localizer
     from pipelines.localize.patch_memory import PatchMemory
     from pipelines.localize.reference_difference import ReferenceDifference
-    from pipelines.triad.reasoner import TriadReasoner
+    from pipelines.triad.manifest import TriadManifest
 
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
@@ -75,7 +75,8 @@ class ProductShelf:
     memories: PictureStore
     profile: str
     encoder: Encoder
-    reasoner: TriadReasoner
+    stem: Callable[[], PatchFeatures]  # loads Triad
+    reasoner: TriadManifest
 
     def add(
         self,
@@ -101,7 +102,7 @@ class ProductShelf:
         fitted = fit_product(
             pictures,
             encoder=self.encoder,
-            features=self.reasoner.features if is_known else self.encoder,
+            features=self.stem() if is_known else self.encoder,
             false_reject_rate=false_reject_rate,
             progress=progress,
         )

@@ -87,7 +87,8 @@ def load_models(stores: Stores, watch: Watch | None = None) -> LoadedModels:
 
 
 def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
-    """Where products are added; loads the models that they are fitted with."""
+    """Where products are added; loads the encoder, and Triad itself only for a product that it knows."""
+    from pipelines.triad.manifest import read_manifest
     from workers.products import ProductShelf
 
     return ProductShelf(
@@ -96,7 +97,8 @@ def product_shelf(stores: Stores, models: LoadedModels) -> ProductShelf:
         memories=stores.memories,
         profile=stores.settings.profile,
         encoder=models.encoder,
-        reasoner=models.triad,
+        stem=lambda: models.triad.features,
+        reasoner=read_manifest(),
     )
 
 

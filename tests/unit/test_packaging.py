@@ -73,7 +73,8 @@ def test_the_two_builds_of_faiss_are_never_installed_together() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["workers.cli", "workers.planner", "workers.tasks", "storage.*", "console.*"]
+    "module",
+    ["workers.cli", "workers.planner", "workers.tasks", "storage.*", "console.*", "pipelines.triad.manifest"],
 )
 def test_who_plans_stores_or_shows_starts_without_models(module: str) -> None:
     package, _, rest = module.partition(".")
