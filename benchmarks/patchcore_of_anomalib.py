@@ -20,7 +20,7 @@ from torch import Tensor, nn
 VERSION = "2.7.0"  # the newest on 2026-11-21; it resolves with all of constraints.txt
 LAYER = "patches"
 _MODEL = "anomalib.models.image.patchcore.torch_model"
-_MOST_NEIGHBOURS = 9  # its default
+_MOST_NEIGHBOURS, _SHARE = 9, 0.1  # its defaults
 
 
 def is_installed() -> bool:
@@ -59,8 +59,13 @@ class AnomalibPatchcore:
     given: Given
 
     @classmethod
-    def fit(cls, grids: Sequence[Tensor], *, size: int, averages_neighbours: bool, seed: int = 0) -> Self:
-        """Remember ``size`` of the patches in ``grids``, each (rows, columns, D), by its own coreset."""
+    def fit(
+        cls, grids: Sequence[Tensor], *, size: int | None, averages_neighbours: bool, seed: int = 0
+    ) -> Self:
+        """Remember ``size`` of the patches in ``grids``, each (rows, columns, D), by its own coreset.
+
+        None remembers the share that it ships with.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its imports, not of what is measured
             # Its constructor wants a network by name; this one is the smallest and is thrown away.
@@ -79,7 +84,8 @@ class AnomalibPatchcore:
                 given.grids = [grid]
                 model(torch.empty(1, 3, 8, 8))
             patches = sum(len(stored) for stored in model.embedding_store)
-            model.subsample_embedding((min(size, patches) + 0.5) / patches)
+            wanted = _SHARE * patches if size is None else min(size, patches) + 0.5  # it rounds down
+            model.subsample_embedding(wanted / patches)
         return cls(model=model.eval(), given=given)
 
     @property
