@@ -5,6 +5,7 @@ patches is part of how it prepares a network's features; ours are averages alrea
 anomalib is no dependency of ours: `how_to_get` says where it comes from.
 """
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,16 +67,7 @@ class AnomalibPatchcore:
 
         None remembers the share that it ships with.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its imports, not of what is measured
-            # Its constructor wants a network by name; this one is the smallest and is thrown away.
-            model = import_module(_MODEL).PatchcoreModel(
-                layers=["layer1"], backbone="resnet18", pre_trained=False, num_neighbors=_MOST_NEIGHBOURS
-            )
-        given = Given()
-        model.feature_extractor, model.layers = given, [LAYER]
-        if not averages_neighbours:
-            model.feature_pooler = nn.Identity()
+        given, model = _model(averages_neighbours=averages_neighbours)
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # what its random projection draws from
         model.train()
@@ -86,6 +78,13 @@ class AnomalibPatchcore:
             patches = sum(len(stored) for stored in model.embedding_store)
             wanted = _SHARE * patches if size is None else min(size, patches) + 0.5  # it rounds down
             model.subsample_embedding(wanted / patches)
+        return cls(model=model.eval(), given=given)
+
+    @classmethod
+    def remembering(cls, patches: Tensor) -> Self:
+        """With a memory (n, D) that was chosen elsewhere."""
+        given, model = _model(averages_neighbours=False)
+        model.memory_bank = patches
         return cls(model=model.eval(), given=given)
 
     @property
@@ -102,3 +101,19 @@ class AnomalibPatchcore:
         return found.pred_score.tolist(), [
             np.asarray(each[0], np.float32) for each in found.anomaly_map.numpy()
         ]
+
+
+def _model(*, averages_neighbours: bool) -> tuple[Given, Any]:
+    """An unfitted ``PatchcoreModel`` over features that are given."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its imports, not of what is measured
+        # Its constructor wants a network by name; this one is the smallest and is thrown away.
+        model = import_module(_MODEL).PatchcoreModel(
+            layers=["layer1"], backbone="resnet18", pre_trained=False, num_neighbors=_MOST_NEIGHBOURS
+        )
+    given = Given()
+    model.feature_extractor, model.layers = given, [LAYER]
+    if not averages_neighbours:
+        model.feature_pooler = nn.Identity()
+    return given, model
