@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -28,6 +28,7 @@ def drawn_then_blurred(cells: Tensor, *, stride_px: int, sigma_px: float) -> Ten
     return functional.conv2d(padded, torch.outer(kernel, kernel)[None, None])[0, 0]
 
 
+@settings(deadline=None)
 @given(
     rows=st.integers(4, 40),
     columns=st.integers(4, 40),
