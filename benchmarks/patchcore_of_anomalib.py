@@ -8,9 +8,11 @@ anomalib is no dependency of ours: `how_to_get` says where it comes from.
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -71,7 +73,8 @@ class AnomalibPatchcore:
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # what its random projection draws from
         model.train()
-        with torch.inference_mode():
+        # Its progress bars: a line for each of thousands of steps, where nobody watches.
+        with torch.inference_mode(), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
             for grid in grids:
                 given.grids = [grid]
                 model(torch.empty(1, 3, 8, 8))
@@ -105,7 +108,6 @@ class AnomalibPatchcore:
 
 def _model(*, averages_neighbours: bool) -> tuple[Given, Any]:
     """An unfitted ``PatchcoreModel`` over features that are given."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its imports, not of what is measured
         # Its constructor wants a network by name; this one is the smallest and is thrown away.

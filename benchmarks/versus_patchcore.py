@@ -41,7 +41,7 @@ from benchmarks.figures import circumstances
 from benchmarks.patchcore_of_anomalib import AnomalibPatchcore, how_to_get, is_installed
 from pipelines.decoding import decode_picture
 from pipelines.frame import Geometry, Picture
-from pipelines.learn.datasets import read_mvtec_layout
+from pipelines.learn.datasets import KnownFrame, read_mvtec_layout
 from pipelines.learn.evaluation import image_auroc
 from pipelines.learn.simulator import EVALUATION_SEED, mixed_run, simulated_lines
 from pipelines.localize.encoder import Encoder, load_encoder
@@ -154,8 +154,9 @@ def main() -> None:
     encoder = load_encoder()
     rows: list[Row] = []
     for product in products(arguments):
-        rows += compared(product, encoder, arguments)
-        print(f"{product.name} done", file=sys.stderr, flush=True)
+        found = compared(product, encoder, arguments)
+        print(json.dumps([asdict(row) for row in found]), file=sys.stderr, flush=True)
+        rows += found
     rows += [mean_of(rows, method) for method in dict.fromkeys(row.method for row in rows)]
     report = {
         "circumstances": circumstances({"torch": torch.__version__, "anomalib": version("anomalib")}),
@@ -212,12 +213,18 @@ def tiles(folder: Path, arguments: argparse.Namespace) -> Product:
     calls: list[tuple[Known, ...]] = []
     for frame in spread(product.test, 2 * arguments.frames):
         picture = read_picture(frame.file)
-        mask = np.zeros((picture.height_px, picture.width_px), np.bool_)
-        if frame.mask is not None:
-            mask = cv2.imread(str(frame.mask), cv2.IMREAD_GRAYSCALE) > 0
-        calls.append((Known(picture=picture, mask=mask),))
+        calls.append((Known(picture=picture, mask=read_mask(frame, picture)),))
     normals = tuple(read_picture(file) for file in spread(product.train, arguments.normals))
     return Product(name=product.name, normals=normals, calls=tuple(calls))
+
+
+def read_mask(frame: KnownFrame, picture: Picture) -> NDArray[np.bool_]:
+    """(height, width); a normal frame has none."""
+    if frame.mask is None:
+        return np.zeros((picture.height_px, picture.width_px), np.bool_)
+    read = cv2.imread(str(frame.mask), cv2.IMREAD_GRAYSCALE)
+    assert read is not None, f"{frame.mask} is no picture"
+    return np.asarray(read > 0, np.bool_)
 
 
 def spread(all_of: Sequence[_Any], count: int) -> list[_Any]:

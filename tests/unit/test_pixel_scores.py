@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,10 +49,13 @@ def test_it_agrees_with_drawing_and_blurring(
 @pytest.mark.parametrize("block_cells", [1, 3, 7, 64])
 def test_blocks_are_not_felt(monkeypatch: pytest.MonkeyPatch, block_cells: int) -> None:
     cells = some_cells(23, 41, seed=1)
-    known = {"stride_px": 8, "smoothing_px": 4.0, "height_px": 180, "width_px": 325}
-    whole = pixel_scores(cells, **known)
+
+    def drawn() -> NDArray[np.float32]:
+        return pixel_scores(cells, stride_px=8, smoothing_px=4.0, height_px=180, width_px=325)
+
+    whole = drawn()
     monkeypatch.setattr(module, "_BLOCK_CELLS", block_cells)
-    np.testing.assert_allclose(pixel_scores(cells, **known), whole, atol=1e-6)
+    np.testing.assert_allclose(drawn(), whole, atol=1e-6)
 
 
 def test_cells_that_the_picture_only_touches_are_cut_off() -> None:
