@@ -315,7 +315,7 @@ def test_a_product_that_triad_does_not_know_is_added_without_loading_it(tmp_path
         [sys.executable, "-c", program, *asked],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert "product plate is ready" in done.stderr.decode()
