@@ -11,6 +11,7 @@ processor time, which other work on the machine hardly changes.
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -125,13 +126,18 @@ def command(home: str, *arguments: str | Path) -> Marks:
     """Run one `triad` command; when it and its stages began and ended."""
     file = Path(home, "marks.json")
     program = [sys.executable, "-m", "benchmarks.marked_triad", str(file), "--home", home]
-    began = time.time()
+    began, before = time.time(), children_s()
     done = subprocess.run([*program, *map(str, arguments)], capture_output=True, text=True, check=False)
-    ended = time.time()
+    ended, after = time.time(), children_s()
     if done.returncode:
         raise SystemExit(f"triad {' '.join(map(str, arguments))} ended with {done.returncode}: {done.stderr}")
-    marks = json.loads(file.read_text())
-    return {**marks, "began": (began, 0.0), "ended": (ended, marks["ended"][1])}
+    return {**json.loads(file.read_text()), "began": (began, 0.0), "ended": (ended, after - before)}
+
+
+def children_s() -> float:
+    """Processor time of all processes that this one has waited for, their last breath included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -46,7 +46,6 @@ def main() -> None:
     try:
         cli.main()
     finally:
-        mark("ended")
         file.write_text(json.dumps(marks))
 
 
