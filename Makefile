@@ -59,7 +59,7 @@ format: $(STAMP)  ## Put the code in form
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)  ## Print every number that the documents quote (a quarter of an hour)
-	@for each in simulated_lines deep_pcb distributed stack_run; do \
+	@for each in simulated_lines deep_pcb distributed stack_run first_verdict; do \
 		echo "== benchmarks/$$each.py"; $(BIN)/python -m "benchmarks.$$each" $(ARGS); done
 
 train: $(STAMP)  ## Train the bundled models again, from nothing

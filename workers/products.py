@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pipelines.learn.fit import FittedProduct, Progress
     from pipelines.localize.encoder import Encoder
     from pipelines.localize.localizer import FittedLocalizer, Localizer
-    from pipelines.triad.reasoner import TriadReasoner
+    from pipelines.triad.manifest import TriadManifest
 
 MOST_NORMALS = 2_000  # pictures held in memory while fitting
 
@@ -70,7 +70,7 @@ class ProductShelf:
     memories: PictureStore
     profile: str
     networks: Networks
-    reasoner: TriadReasoner
+    reasoner: TriadManifest
 
     def add(
         self,

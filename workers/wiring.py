@@ -88,10 +88,11 @@ def load_models(stores: Stores, watch: Watch | None = None) -> LoadedModels:
 
 
 def product_shelf(stores: Stores, models: LoadedModels, *, features: Path | None = None) -> ProductShelf:
-    """Where products are added; loads the models that they are fitted with.
+    """Where products are added; no model is loaded before one is needed, Triad only for what it knows.
 
     ``features`` is a backbone's folder, for these products in place of the installation's.
     """
+    from pipelines.triad.manifest import read_manifest
     from workers.products import ProductShelf
 
     return ProductShelf(
@@ -100,7 +101,7 @@ def product_shelf(stores: Stores, models: LoadedModels, *, features: Path | None
         memories=stores.memories,
         profile=stores.settings.profile,
         networks=models.networks(features or stores.settings.backbone),
-        reasoner=models.triad,
+        reasoner=read_manifest(),
     )
 
 

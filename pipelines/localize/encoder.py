@@ -63,9 +63,10 @@ class Encoder:
 
         def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> Tensor:
             rows, columns = -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
-            averaged = functional.normalize(functional.avg_pool2d(seen.patches[k], 2), dim=0)
-            inner = averaged[:, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
-            return inner.permute(1, 2, 0).contiguous()
+            # With its first axis: of three axes alone the channels would be laid out anew, at 20 ms a frame.
+            averaged = functional.avg_pool2d(seen.patches[k : k + 1], 2)[0].permute(1, 2, 0)
+            inner = averaged[RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
+            return functional.normalize(inner.contiguous(), dim=2)
 
         return self._each(pictures, cut)
 

@@ -23,9 +23,11 @@ from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.features import PatchFeatures
 from pipelines.localize.memory_file import MemoryTensors, opened_memory, require_made_with, write_memory
+from pipelines.localize.pixel_scores import pixel_scores
 
 DEFAULT_SIZE = 3000
-_ASKED_AT_ONCE = 2048  # patches compared in one go: 2048 x 4000 float32 is 33 MB
+_ASKED_AT_ONCE = 256  # patches compared in one go: 256 x 3000 float32 stay near a core
+_ASKED_AT_ONCE_ON_DEVICE = 8192  # 100 MB: an accelerator minds calls, not cache
 _FIT_AT_ONCE = 8  # pictures
 _CANDIDATE_NUMBERS = 10_000_000  # what the coreset is chosen from: all of 24 frames of 640x640 at 64 features
 
@@ -134,13 +136,15 @@ def delivered(picture: Picture) -> Picture:
 @torch.inference_mode()
 def patch_map(picture: Picture, scores: Tensor, *, stride_px: int, smoothing_px: float) -> AnomalyMap:
     """A map from one score per patch, (rows, columns) of the delivered lines: quiet at the rim, smoothed."""
-    cells = _quiet_at_the_rim(scores[None, None])
-    on_pixels = functional.interpolate(cells, scale_factor=float(stride_px), mode="bilinear")
-    smooth = _smoothed(on_pixels, smoothing_px)[0, 0].cpu().numpy()
-    whole = np.zeros((picture.height_px, picture.width_px), np.float32)
     rows = picture.height_px if picture.valid_lines is None else min(picture.valid_lines, picture.height_px)
-    whole[:rows] = smooth[:rows, : picture.width_px]
-    return AnomalyMap(whole)
+    delivered_scores = pixel_scores(
+        _quiet_at_the_rim(scores[None, None])[0, 0],
+        stride_px=stride_px,
+        smoothing_px=smoothing_px,
+        height_px=rows,
+        width_px=picture.width_px,
+    )
+    return AnomalyMap(np.pad(delivered_scores, ((0, picture.height_px - rows), (0, 0))))
 
 
 def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Tensor:
@@ -160,8 +164,13 @@ def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: i
 @torch.inference_mode()
 def nearest_distance(asked: Tensor, known: Tensor) -> Tensor:
     """1 - greatest cosine, 0 to 2, of each row of `asked` (m, D) to any of `known` (n, D); bounded memory."""
-    parts = [1 - (chunk @ known.T).amax(1) for chunk in asked.split(_ASKED_AT_ONCE)]
-    return torch.cat(parts).clamp_min(0)
+    at_once = _ASKED_AT_ONCE if asked.device.type == "cpu" else _ASKED_AT_ONCE_ON_DEVICE
+    # Made once: fresh pages for each product cost more than looking for its greatest.
+    cosines = asked.new_empty((min(at_once, len(asked)), len(known)))
+    greatest = asked.new_empty(len(asked))
+    for chunk, found in zip(asked.split(at_once), greatest.split(at_once), strict=True):
+        torch.amax(torch.mm(chunk, known.T, out=cosines[: len(chunk)]), 1, out=found)
+    return (1 - greatest).clamp_min(0)
 
 
 def _quiet_at_the_rim(distance: Tensor) -> Tensor:
@@ -176,16 +185,3 @@ def _quiet_at_the_rim(distance: Tensor) -> Tensor:
             filled = functional.pad(inside, (width, width, width, width), mode="replicate")
             distance = torch.minimum(distance, filled)
     return distance
-
-
-def _smoothed(scores: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of (1, 1, H, W), mirrored at the rim."""
-    if sigma_px <= 0:
-        return scores
-    reach = min(int(3 * sigma_px + 0.5), scores.shape[2] - 1, scores.shape[3] - 1)
-    steps = torch.arange(-reach, reach + 1, device=scores.device, dtype=scores.dtype)
-    kernel = torch.exp(-0.5 * (steps / sigma_px).square())
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(scores, (reach, reach, reach, reach), mode="reflect")
-    across = functional.conv2d(padded, kernel[None, None, None])
-    return functional.conv2d(across, kernel[None, None, :, None])

@@ -1,6 +1,5 @@
 """The small Triad's network: stock LLaVA-OneVision classes in a small configuration, and its files."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers import (
 
 from pipelines.errors import InputRefused
 from pipelines.triad.conv_stem import ConvStem
+from pipelines.triad.manifest import CONFIG, MANIFEST, TOKENIZER, WEIGHTS, read_manifest
 from pipelines.triad.questions import TrainedProduct
 
 VIEW_PX, PATCH_PX = 128, 16
@@ -26,11 +26,7 @@ GRID = VIEW_PX // PATCH_PX
 TOWER_WIDTH, TOWER_LAYERS = 160, 3
 STEM = (24, 48, 96, 160)
 DECODER_WIDTH, DECODER_LAYERS = 128, 3
-BUNDLED = Path(__file__).parents[1] / "weights" / "triad"
-
 DATA = "simulated lines only (pipelines/learn/simulator.py, seeds below 1,000,000)"
-
-WEIGHTS, CONFIG, TOKENIZER, MANIFEST = "model.safetensors", "config.json", "tokenizer.json", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,31 +122,21 @@ def save_triad(
 
 def read_triad(folder: Path, device: str = "cpu") -> TriadModel:
     """Raises ``InputRefused`` when a file is missing or does not belong to the others."""
-    files = [folder / name for name in (WEIGHTS, CONFIG, TOKENIZER, MANIFEST)]
-    for file in files:
-        if not file.is_file():
-            raise InputRefused(
-                f"{file} is missing: a Triad model has {WEIGHTS}, {CONFIG}, {TOKENIZER}, {MANIFEST}"
-            )
+    manifest = read_manifest(folder)
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     config = LlavaOnevisionConfig(**orjson.loads((folder / CONFIG).read_bytes()))
-    manifest = orjson.loads((folder / MANIFEST).read_bytes())
     network = LlavaOnevisionForConditionalGeneration(config)
-    with_stem(network.model.vision_tower, manifest["stem"])
+    with_stem(network.model.vision_tower, manifest.stem)
     try:
         _load(network, folder / WEIGHTS)
     except (RuntimeError, KeyError) as error:
         raise InputRefused(f"{folder / WEIGHTS}: not weights for {CONFIG} beside it ({error})") from error
-    trained = {
-        name: TrainedProduct(defects=tuple(one["defects"]), steps=tuple(one["steps"]))
-        for name, one in manifest["trained"].items()
-    }
     return TriadModel(
         network=network.to(device).eval(),
         tokenizer=tokenizer,
-        trained=trained,
+        trained=manifest.trained,
         view_px=int(config.vision_config.image_size),
-        digest=_digest(files),
+        digest=manifest.digest,
     )
 
 
@@ -171,10 +157,3 @@ def _load(network: LlavaOnevisionForConditionalGeneration, file: Path) -> None:
     if set(missing) - {"lm_head.weight"} or unknown:
         raise KeyError(f"missing {missing}, unknown {unknown}")
     network.tie_weights()
-
-
-def _digest(files: list[Path]) -> str:
-    total = hashlib.sha256()
-    for file in files:
-        total.update(hashlib.sha256(file.read_bytes()).digest())
-    return total.hexdigest()

@@ -29,6 +29,11 @@ class PromptForm(StrEnum):
     FULL = "full"
 
 
+def prompt_version(form: PromptForm) -> str:
+    """As a recipe names it."""
+    return f"{PROMPT_VERSION}-{form.value}"
+
+
 def prompt(case: Case, form: PromptForm, *, is_known: bool) -> str:
     """The user's turn and the head of the model's; ``<image>`` stands once for each picture.
 

@@ -14,8 +14,9 @@ from pipelines.knowledge import Defect, ProductKnowledge
 from pipelines.reasoning import Answer, Case, Shown
 from pipelines.triad.eg_roi_tokens import lay_out, token_count, tower_tokens
 from pipelines.triad.findings import NORMAL, SHAPES, TONES, UNKNOWN, Findings
-from pipelines.triad.model import BUNDLED, TriadModel, normalised, read_triad
-from pipelines.triad.prompts import PROMPT_VERSION, PromptForm, prompt
+from pipelines.triad.manifest import BUNDLED, is_trained_on
+from pipelines.triad.model import TriadModel, normalised, read_triad
+from pipelines.triad.prompts import PromptForm, prompt, prompt_version
 from pipelines.triad.questions import (
     DEFECT_LEAD,
     DEFECTIVE,
@@ -48,7 +49,7 @@ class TriadReasoner:
         self._model = model
         self._form = form
         self.digest = model.digest
-        self.prompt_version = f"{PROMPT_VERSION}-{form.value}"
+        self.prompt_version = prompt_version(form)
 
     @property
     def view_px(self) -> int:
@@ -62,12 +63,7 @@ class TriadReasoner:
 
     def knows(self, knowledge: ProductKnowledge) -> bool:
         """Whether every defect and step of this knowledge was trained on, under this product's name."""
-        trained = self._model.trained.get(knowledge.product)
-        return (
-            trained is not None
-            and {defect.id for defect in knowledge.defects} <= set(trained.defects)
-            and {step.id for step in knowledge.steps} <= set(trained.steps)
-        )
+        return is_trained_on(self._model.trained, knowledge)
 
     def explain(self, cases: Sequence[Case]) -> list[Answer | Exception]:
         """One answer per case, in order; a case whose answer cannot stand gives an ``AnswerRejected``.

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pipelines.errors import InputRefused
+from pipelines.learn.simulator import simulated_lines
 from pipelines.reasoning import Answer, Case, Reasoner, Shown
-from pipelines.triad.model import BUNDLED
+from pipelines.triad.manifest import BUNDLED, read_manifest
 from pipelines.triad.rationale import StepKind, prose, rationale_from_json, rationale_to_json
 from pipelines.triad.reasoner import TriadReasoner, load_triad
 from tests.triad_models import KNOWLEDGE, case, model, nameless
@@ -115,6 +116,16 @@ def test_pixels_decide(reasoner: Reasoner, make: MakeCase) -> None:
 def test_a_digest_names_the_weights(reasoner: TriadReasoner, tmp_path: Path) -> None:
     assert len(reasoner.digest) == 64
     assert reasoner.digest != TriadReasoner(model(tmp_path / "other", seed=9)).digest
+
+
+def test_the_manifest_alone_says_what_the_loaded_model_says(reasoner: TriadReasoner, tmp_path: Path) -> None:
+    random = tmp_path / "triad"
+    manifest = read_manifest(random if random.is_dir() else BUNDLED)
+    assert manifest.digest == reasoner.digest
+    assert manifest.prompt_version == reasoner.prompt_version
+    some = (KNOWLEDGE, simulated_lines()["woven-fabric"].knowledge)
+    assert [manifest.knows(each) for each in some] == [reasoner.knows(each) for each in some]
+    assert sum(manifest.knows(each) for each in some) == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

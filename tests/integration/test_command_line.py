@@ -302,3 +302,21 @@ def test_what_is_old_is_removed_and_the_audit_stays_clean(tmp_path: Path) -> Non
     assert done.stderr.decode().startswith("removed: 10 verdicts, 2 amendments, ")
     assert triad("audit", home=tmp_path / "home").returncode == 0
     assert orjson.loads(triad("verdicts", "list", "--json", home=tmp_path / "home").stdout)["items"] == []
+
+
+def test_a_product_that_triad_does_not_know_is_added_without_loading_it(tmp_path: Path) -> None:
+    for number in range(4):
+        write_plate(tmp_path / "good" / f"{number}.png", noise=number)
+    program = (
+        "import sys; from workers.cli import main\ntry: main()\nfinally: print('transformers' in sys.modules)"
+    )
+    asked = ("--home", tmp_path / "home", "products", "add", "plate", "--normal", tmp_path / "good")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *asked],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert "product plate is ready" in done.stderr.decode()
+    assert done.stdout.decode().split() == ["False"]

@@ -80,6 +80,7 @@ def test_the_two_builds_of_faiss_are_never_installed_together() -> None:
         "workers.tasks",
         "workers.products",
         "pipelines.localize.experts",
+        "pipelines.triad.manifest",
         "storage.*",
         "console.*",
     ],

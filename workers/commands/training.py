@@ -82,7 +82,7 @@ def _train_surface(out: Path | None, checkpoint: Path, *, minutes: float, seed: 
 
 def _train_triad(out: Path | None, checkpoints: Path, device: str, *, minutes: float, seed: int) -> None:
     from pipelines.learn.train_triad import TriadTraining, train_triad
-    from pipelines.triad.model import BUNDLED
+    from pipelines.triad.manifest import BUNDLED
 
     training = TriadTraining(minutes=minutes, seed=seed, device=device)
     train_triad(BUNDLED if out is None else out / BUNDLED.name, checkpoints, training, say)
