@@ -8,10 +8,8 @@ vectors of two views of one surface are drawn together (for retrieval).
 """
 
 import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.learn.ahead import ahead
 from pipelines.learn.texture_pairs import PairBatch, texture_pairs
 from pipelines.localize.encoder import save_weights
 from pipelines.localize.surface_network import SurfaceNetwork, normalised
@@ -76,7 +75,7 @@ def train_encoder(
     """
     run = _resumed(_new_run(device, seed), checkpoint, device)
     saved_at = time.monotonic()
-    for batch in _ahead(texture_pairs(seed, PAIRS_PER_STEP, run.steps)):
+    for batch in ahead(texture_pairs(seed, PAIRS_PER_STEP, run.steps)):
         began = time.monotonic()
         _set_rate(run, minutes * 60)
         _step(run, batch, device)
@@ -137,8 +136,8 @@ def _loss(run: _Run, batch: PairBatch, device: str) -> tuple[Tensor, dict[str, f
     label, weight = _cells(torch.from_numpy(batch.mask).to(device))
     known, asked = seen.patches[:pairs].flatten(2), seen.patches[pairs:].flatten(2)
     cosine = _nearest(asked, known)
-    compared = _segmentation_loss(run.scale(cosine), label.flatten(1), weight.flatten(1))
-    guessed = _segmentation_loss(seen.defect_logit[pairs:].flatten(1), label.flatten(1), weight.flatten(1))
+    compared = segmentation_loss(run.scale(cosine), label.flatten(1), weight.flatten(1))
+    guessed = segmentation_loss(seen.defect_logit[pairs:].flatten(1), label.flatten(1), weight.flatten(1))
     foreign_cosine = _nearest(asked[:, :, ::3], known.roll(1, 0)[:, :, ::2])
     foreign = functional.softplus(-run.scale(foreign_cosine)).mean()
     likeness = seen.whole[pairs:] @ seen.whole[:pairs].T / 0.1
@@ -166,7 +165,7 @@ def _cells(mask: Tensor) -> tuple[Tensor, Tensor]:
     return label, ((covered == 0) | (label > 0)).float()
 
 
-def _segmentation_loss(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+def segmentation_loss(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """Focal loss (Lin et al. 2017, arXiv 1708.02002, gamma 2) plus soft Dice; all (B, cells)."""
     p = logit.sigmoid()
     entropy = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
@@ -175,31 +174,6 @@ def _segmentation_loss(logit: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     p = p * weight
     dice = 1 - (2 * (p * label).sum(1) + 2) / (p.sum(1) + (label * weight).sum(1) + 2)
     return 5 * focal + 0.3 * dice.mean()
-
-
-def _ahead(batches: Iterator[PairBatch]) -> Iterator[PairBatch]:
-    """The same batches, made by another thread while the present one is trained on."""
-    ready: queue.Queue[PairBatch | BaseException] = queue.Queue(maxsize=4)
-    is_done = threading.Event()
-
-    def produce() -> None:
-        try:
-            while not is_done.is_set():
-                ready.put(next(batches))
-        except BaseException as error:  # noqa: BLE001 - handed to the trainer, which raises it
-            ready.put(error)
-
-    threading.Thread(target=produce, daemon=True, name="texture-pairs").start()
-    try:
-        while True:
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        is_done.set()
-        while not ready.empty():
-            ready.get()
 
 
 def _averaged(run: _Run) -> SurfaceNetwork:

@@ -105,14 +105,26 @@ class Encoder:
             rgb = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).to(self.device)
             rgb = rgb.permute(0, 3, 1, 2)
             grey = rgb.mean(1).flatten(1)
-            x = normalised(_padded(rgb), grey.mean(1), grey.std(1, correction=0)).contiguous(
-                memory_format=torch.channels_last
-            )
-            seen = self._network(x)
+            return self._seen(rgb, grey.mean(1), grey.std(1, correction=0))
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"encoder on {self.device}: {error}") from error
+
+    def _seen(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> SurfaceFeatures:
+        x = normalised(_padded(rgb), mean, deviation).contiguous(memory_format=torch.channels_last)
+        seen = self._network(x)
         assert isinstance(seen, SurfaceFeatures)
         return seen
+
+    @torch.inference_mode()
+    def crop_features(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+        """(B, D, H/8, W/8) of unit length along D, from crops (B, 3, H, W) in 0..1; sides are multiples of 8.
+
+        `mean` and `deviation` (B,) are of the grey of each crop's whole picture.
+        """
+        averaged = functional.avg_pool2d(self._seen(rgb, mean, deviation).patches, 2)
+        rows, columns = rgb.shape[2] // STRIDE_PX, rgb.shape[3] // STRIDE_PX
+        inner = averaged[:, :, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
+        return functional.normalize(inner, dim=1)
 
 
 def _reject_too_small(picture: Picture) -> None:

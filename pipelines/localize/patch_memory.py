@@ -79,7 +79,7 @@ class PatchMemory:
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
-        grids = self.encoder.patch_grids([_delivered(picture) for picture in pictures])
+        grids = self.encoder.patch_grids([delivered(picture) for picture in pictures])
         try:
             return [self._map(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
@@ -130,7 +130,7 @@ class PatchMemory:
         return cls(encoder, patches, settings)
 
 
-def _delivered(picture: Picture) -> Picture:
+def delivered(picture: Picture) -> Picture:
     if picture.is_complete:
         return picture
     return Picture(pixels=picture.pixels[: picture.valid_lines], bit_depth=picture.bit_depth)
@@ -141,7 +141,7 @@ def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: 
     rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
     for start in range(0, len(pictures), _FIT_AT_ONCE):
-        complete = [_delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
+        complete = [delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
         for grid in encoder.patch_grids(complete):
             flat = grid.flatten(0, 1)
             share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))

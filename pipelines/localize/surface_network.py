@@ -47,7 +47,7 @@ def _window_mean(grey: Tensor) -> Tensor:
     return grey
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -55,10 +55,10 @@ def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) ->
     )
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _convolution(channels, channels)
+        self.first = convolution(channels, channels)
         self.second = nn.Sequential(
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -73,13 +73,13 @@ class SurfaceNetwork(nn.Module):
     def __init__(self, features: int = 64) -> None:
         super().__init__()
         c2, c4, c8, c16 = CHANNELS
-        self.stem = _convolution(INPUT_CHANNELS, c2, kernel=5, stride=2)
-        self.stage4 = nn.Sequential(_convolution(c2, c4, stride=2), _Residual(c4))
-        self.stage8 = nn.Sequential(_convolution(c4, c8, stride=2), _Residual(c8), _Residual(c8))
-        self.stage16 = nn.Sequential(_convolution(c8, c16, stride=2), _Residual(c16), _Residual(c16))
+        self.stem = convolution(INPUT_CHANNELS, c2, kernel=5, stride=2)
+        self.stage4 = nn.Sequential(convolution(c2, c4, stride=2), Residual(c4))
+        self.stage8 = nn.Sequential(convolution(c4, c8, stride=2), Residual(c8), Residual(c8))
+        self.stage16 = nn.Sequential(convolution(c8, c16, stride=2), Residual(c16), Residual(c16))
         self.across = nn.ModuleList(nn.Conv2d(channels, features, 1) for channels in (c4, c8, c16))
-        self.fuse8 = _convolution(features, features)
-        self.fuse4 = _convolution(features, features)
+        self.fuse8 = convolution(features, features)
+        self.fuse4 = convolution(features, features)
         self.to_patches = nn.Conv2d(features, features, 1)
         self.to_defect = nn.Conv2d(features, 1, 1)
         self.to_whole = nn.Linear(2 * c16, c16)
