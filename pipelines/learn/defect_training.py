@@ -53,6 +53,11 @@ class DefectTraining:
         assert isinstance(module, DefectNetwork)
         return module
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """What a checkpoint keeps."""
+        return {"network": self.network, "average": self.average}
+
     def train_on(self, batch: DefectBatch, *, done: float) -> None:
         """One step; `done` is the share of the training that lies behind, over which the rate falls."""
         began = time.monotonic()

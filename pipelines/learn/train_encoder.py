@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.learn.ahead import ahead
+from pipelines.learn.checkpoint import resume, save_checkpoint
 from pipelines.learn.texture_pairs import PairBatch, texture_pairs
 from pipelines.localize.encoder import save_weights
 from pipelines.localize.surface_network import SurfaceNetwork, normalised
@@ -73,7 +72,8 @@ def train_encoder(
 
     Resumes from `checkpoint` if that file exists, with the time already spent counted in.
     """
-    run = _resumed(_new_run(device, seed), checkpoint, device)
+    run = _new_run(device, seed)
+    run.steps, run.elapsed_s = resume(checkpoint, _parts(run), run.optimizer, device=device)
     saved_at = time.monotonic()
     for batch in ahead(texture_pairs(seed, PAIRS_PER_STEP, run.steps)):
         began = time.monotonic()
@@ -85,7 +85,7 @@ def train_encoder(
             progress({"steps": run.steps, "elapsed_s": run.elapsed_s, **run.losses})
         is_over = run.elapsed_s >= minutes * 60
         if is_over or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
-            _save(run, checkpoint)
+            save_checkpoint(checkpoint, _parts(run), run.optimizer, steps=run.steps, elapsed_s=run.elapsed_s)
             save_weights(_averaged(run), out, _provenance(run, seed))
             saved_at = time.monotonic()
         if is_over:
@@ -191,41 +191,6 @@ def _provenance(run: _Run, seed: int) -> dict[str, str]:
         "minutes": f"{run.elapsed_s / 60:.1f}",
         "seed": str(seed),
     }
-
-
-def _save(run: _Run, path: Path) -> None:
-    """Tensors only: the optimizer's settings are this module's own and are not read back."""
-    tensors = {
-        f"{name}/{key}": tensor
-        for name, part in _parts(run).items()
-        for key, tensor in part.state_dict().items()
-    }
-    for place, moments in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{place}/{key}": tensor for key, tensor in moments.items()}
-    kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    partial = path.with_suffix(".partial")
-    save_file(kept, partial, {"steps": str(run.steps), "elapsed_s": str(run.elapsed_s)})
-    partial.replace(path)
-
-
-def _resumed(run: _Run, path: Path, device: str) -> _Run:
-    if not path.exists():
-        return run
-    with safe_open(path, framework="pt", device=device) as stored:
-        told = stored.metadata()
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - it is no dict
-    for name, part in _parts(run).items():
-        own = {key.split("/", 1)[1]: one for key, one in tensors.items() if key.startswith(f"{name}/")}
-        part.load_state_dict(own)
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            _, place, key = name.split("/")
-            moments.setdefault(int(place), {})[key] = tensor
-    groups = run.optimizer.state_dict()["param_groups"]
-    run.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    run.steps, run.elapsed_s = int(told["steps"]), float(told["elapsed_s"])
-    return run
 
 
 def _parts(run: _Run) -> dict[str, torch.nn.Module]:

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
@@ -173,13 +174,26 @@ def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
     Raises:
         InputRefused: no such file, or it is no weights file of this network.
     """
+    source, stored = _stored(path)
+    return Encoder(_network(source, stored), hashlib.sha256(stored).hexdigest(), device)
+
+
+def load_network(path: Path | None = None) -> SurfaceNetwork:
+    """The encoder's network alone, as it was trained, for others to start from. Raises: as `load_encoder`."""
+    return _network(*_stored(path))
+
+
+def _stored(path: Path | None) -> tuple[Path | Traversable, bytes]:
     source = path if path is not None else resources.files("pipelines.weights").joinpath(BUNDLED)
     try:
-        stored = source.read_bytes()
+        return source, source.read_bytes()
     except OSError as error:
         raise InputRefused(
             f"encoder weights {source} cannot be read ({error}); train them: triad train encoder"
         ) from error
+
+
+def _network(source: Path | Traversable, stored: bytes) -> SurfaceNetwork:
     network = SurfaceNetwork()
     try:
         tensors = {
@@ -189,7 +203,7 @@ def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise InputRefused(f"encoder weights {source} do not fit this network: {error}") from error
-    return Encoder(network, hashlib.sha256(stored).hexdigest(), device)
+    return network
 
 
 def save_weights(network: SurfaceNetwork, path: Path, provenance: Mapping[str, str]) -> None:
