@@ -15,6 +15,7 @@ from pipelines.learn.texture_defects import add_defects
 from pipelines.learn.texture_pairs import texture_pairs
 from pipelines.learn.textures import make_texture
 from pipelines.localize.encoder import Encoder
+from pipelines.localize.patch_memory import Remembered
 from pipelines.localize.surface_network import normalised
 
 CROP_PX = 128
@@ -44,11 +45,11 @@ class ProductBatches:
     """
 
     def __init__(
-        self, pictures: Sequence[Picture], *, encoder: Encoder, patches: Tensor, owners: Tensor, seed: int
+        self, pictures: Sequence[Picture], *, encoder: Encoder, remembered: Remembered, seed: int
     ) -> None:
         self._rgb = [picture.rgb().astype(np.float16) for picture in pictures]
         self._encoder = encoder
-        self._patches, self._owners = patches, owners
+        self._remembered = remembered
         self._rng = np.random.default_rng((seed, 3))
         self._foreign = [make_texture(self._rng, FOREIGN_PX) for _ in range(FOREIGN_POOL)]
 
@@ -60,8 +61,8 @@ class ProductBatches:
         crops, masks, levels = zip(*(self._crop(int(place)) for place in places), strict=True)
         rgb, level = np.stack(crops), np.stack(levels)
         asked = _features(self._encoder, rgb, level)
-        cosine = torch.einsum("bdij,nd->bijn", asked, self._patches)
-        own = torch.from_numpy(places)[:, None] == self._owners[None]
+        cosine = torch.einsum("bdij,nd->bijn", asked, self._remembered.patches)
+        own = torch.from_numpy(places)[:, None] == self._remembered.owners[None]
         cosine = cosine.masked_fill(own[:, None, None], -1.0).amax(3)
         distance = (1 - cosine).clamp_min(0)[:, None]
         return DefectBatch(_view(rgb, level), distance, torch.from_numpy(np.stack(masks)[:, None]))

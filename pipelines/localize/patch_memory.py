@@ -73,10 +73,7 @@ class PatchMemory:
             InputRefused: no pictures.
             FrameRejected, StageUnavailable: as the encoder does.
         """
-        if not pictures:
-            raise InputRefused("a patch memory needs at least one normal picture; none was given")
-        candidates = sampled_patches(pictures, encoder, seed)
-        return cls(encoder, candidates[greedy_coreset(candidates, size)], settings)
+        return cls(encoder, remember(pictures, encoder=encoder, size=size, seed=seed).patches, settings)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
@@ -127,6 +124,32 @@ class PatchMemory:
             return cls.restored(kept, encoder)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Remembered:
+    """`patches` (n, D) of unit length, and `owners` (n,): which of the pictures each came from."""
+
+    patches: Tensor
+    owners: Tensor
+
+
+def remember(
+    pictures: Sequence[Picture], *, encoder: PatchFeatures, size: int = DEFAULT_SIZE, seed: int = 0
+) -> Remembered:
+    """The patches of one or more normal pictures that are worth remembering, at most `size`.
+
+    Raises:
+        InputRefused: no pictures.
+        FrameRejected, StageUnavailable: as the encoder does.
+    """
+    if not pictures:
+        raise InputRefused("a patch memory needs at least one normal picture; none was given")
+    sampled = sampled_patches(pictures, encoder, seed)
+    candidates = torch.cat(sampled)
+    owners = torch.repeat_interleave(torch.tensor([len(each) for each in sampled]))
+    chosen = greedy_coreset(candidates, size)
+    return Remembered(candidates[chosen], owners[chosen.cpu()])
+
+
 def delivered(picture: Picture) -> Picture:
     if picture.is_complete:
         return picture
@@ -147,8 +170,8 @@ def patch_map(picture: Picture, scores: Tensor, *, stride_px: int, smoothing_px:
     return AnomalyMap(np.pad(delivered_scores, ((0, picture.height_px - rows), (0, 0))))
 
 
-def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> Tensor:
-    """Patches (n, D) on the encoder's device, equally many of each picture as far as it has them."""
+def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> list[Tensor]:
+    """Patches (n, D) of each picture on the encoder's device, equally many as far as it has them."""
     rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
     for start in range(0, len(pictures), _FIT_AT_ONCE):
@@ -158,7 +181,7 @@ def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: i
             share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))
             places = torch.from_numpy(np.sort(rng.permutation(len(flat))[:share]))
             patches.append(flat[places.to(flat.device)])
-    return torch.cat(patches)
+    return patches
 
 
 @torch.inference_mode()

@@ -77,7 +77,7 @@ class Subspace:
         if not pictures:
             raise InputRefused("a subspace needs at least one normal picture; none was given")
         # On the CPU in double precision: the same components wherever the features came from.
-        patches = sampled_patches(pictures, encoder, _SEED).cpu().double().numpy()
+        patches = torch.cat(sampled_patches(pictures, encoder, _SEED)).cpu().double().numpy()
         mean = patches.mean(0)
         centred = patches - mean
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
