@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +27,11 @@ from pipelines.regions import ViewRule
 from pipelines.retrieve.index import ReferenceIndex
 from storage.database import transaction
 from storage.knowledge import save_knowledge
+from storage.normals import StoredNormal, save_normals
 from storage.pictures import PictureStore
 from storage.recipes import save_recipe, set_current
 from storage.references import NewReference, Reference, load_references, save_references
+from storage.schema import NormalRole
 from workers.picture_files import find_pictures
 
 if TYPE_CHECKING:
@@ -135,15 +137,9 @@ class ProductShelf:
         known: ProductKnowledge | None,
     ) -> Recipe:
         """Files first, rows after: a crash between them leaves files that nothing names, no half product."""
-        memory_uri = self._keep_memory(fitted.memory)
-        references = [
-            NewReference(
-                sha256=(uri := self._keep_picture(frames[place])).removeprefix("picture:").partition(".")[0],
-                picture_uri=uri,
-                embedding=embedding.astype("<f4").tobytes(),
-            )
-            for place, embedding in zip(fitted.references, fitted.embeddings, strict=True)
-        ]
+        memory_uri = self.keep_memory(fitted.memory)
+        uris = {place: self._keep_picture(frames[place]) for place in range(len(frames))}
+        references = new_references(fitted, uris)
         index = ReferenceIndex.build(range(len(references)), fitted.embeddings)
         with transaction(self.engine) as connection:
             revision = None if known is None else save_knowledge(connection, known)
@@ -163,6 +159,7 @@ class ProductShelf:
                 reason=self._reason_rule(product, known, is_provisional=fitted.decision.is_provisional),
             )
             set_current(connection, product, save_recipe(connection, recipe))
+            save_normals(connection, recipe.hash, _as_normals(fitted, uris))
         return recipe
 
     def _reason_rule(
@@ -176,7 +173,7 @@ class ProductShelf:
             amend=AmendPolicy.GREY_ZONE if may_amend else AmendPolicy.NEVER,
         )
 
-    def _keep_memory(self, memory: PatchMemory | ReferenceDifference) -> str:
+    def keep_memory(self, memory: PatchMemory | ReferenceDifference) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
             memory.save(file)
@@ -184,6 +181,33 @@ class ProductShelf:
 
     def _keep_picture(self, frame: NormalFrame) -> str:
         return self.pictures.put(frame.payload, Path(frame.name).suffix.lower().removeprefix(".") or "bin")
+
+
+def new_references(fitted: FittedProduct, uris: Mapping[int, str]) -> list[NewReference]:
+    """The references of a fitted product; ``uris`` is by position in the pictures that it was fitted on."""
+    return [
+        NewReference(
+            sha256=sha256_in(uris[place]),
+            picture_uri=uris[place],
+            embedding=embedding.astype("<f4").tobytes(),
+        )
+        for place, embedding in zip(fitted.references, fitted.embeddings, strict=True)
+    ]
+
+
+def sha256_in(uri: str) -> str:
+    """The digest in a picture's URI: the store names files by content."""
+    return uri.removeprefix("picture:").partition(".")[0]
+
+
+def _as_normals(fitted: FittedProduct, uris: Mapping[int, str]) -> list[StoredNormal]:
+    """All frames that decide the recipe, so that it can be learned again with more."""
+    roles = dict.fromkeys(fitted.split.memory, NormalRole.LEARNED)
+    roles |= dict.fromkeys(fitted.split.calibration, NormalRole.HELD_OUT)
+    return [
+        StoredNormal(role=role, sha256=sha256_in(uris[place]), picture_uri=uris[place])
+        for place, role in sorted(roles.items())
+    ]
 
 
 def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowledge | None:

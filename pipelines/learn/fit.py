@@ -35,9 +35,22 @@ MOST_REFERENCES = 200
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which normals the memory learns and which are held out, and the rate that they can keep.
+
+    A provisional split gives a recipe that never fails a frame.
+    """
+
+    memory: tuple[int, ...]
+    calibration: tuple[int, ...]
+    rate: float | None
+    is_provisional: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedProduct:
-    """What was learned from normal frames. ``references`` are positions in the list of pictures given.
+    """What was learned from normal frames. ``references`` and ``split`` are positions in the pictures given.
 
     ``embeddings`` is (len(references), D) float32, L2-normalised. ``notes`` are sentences for the person.
     """
@@ -50,19 +63,7 @@ class FittedProduct:
     references: tuple[int, ...]
     embeddings: NDArray[np.float32]
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """Which normals the memory learns and which are held out, and the rate that they can keep.
-
-    A provisional split gives a recipe that never fails a frame.
-    """
-
-    memory: tuple[int, ...]
-    calibration: tuple[int, ...]
-    rate: float | None
-    is_provisional: bool
+    split: Split
 
 
 def fit_product(
@@ -87,12 +88,12 @@ def fit_product(
     progress("learning what is normal", 0, len(learned))
     layout = check_layout(learned)
     if layout.memory is not None:
-        return _calibrated(
+        return calibrated(
             pictures, split, REFERENCE_DIFFERENCE, layout.memory, encoder, (layout.note,), progress
         )
     expert = PATCH_MEMORY if features is encoder else STEM_MEMORY
     memory = PatchMemory.fit(learned, encoder=features)
-    return _calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
+    return calibrated(pictures, split, expert, memory, encoder, (layout.note,), progress)
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -119,10 +120,10 @@ def fit_unlabelled(
     split = split_unlabelled(pictures)
     progress("learning what is normal", 0, len(split.memory))
     memory = PatchMemory.fit([pictures[i] for i in split.memory], encoder=encoder)
-    return _calibrated(pictures, split, PATCH_MEMORY, memory, encoder, (), progress)
+    return calibrated(pictures, split, PATCH_MEMORY, memory, encoder, (), progress)
 
 
-def _calibrated(
+def calibrated(
     pictures: Sequence[Picture],
     split: Split,
     expert: str,
@@ -131,6 +132,7 @@ def _calibrated(
     notes: tuple[str, ...],
     progress: Progress,
 ) -> FittedProduct:
+    """All that goes with a fitted memory: thresholds from those held out, references from the others."""
     scores: list[float] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
@@ -149,6 +151,7 @@ def _calibrated(
         references=references,
         embeddings=encoder.embedding([pictures[i] for i in references]),
         notes=(*_notes(split), *notes),
+        split=split,
     )
 
 

@@ -1,0 +1,181 @@
+"""A product learned again with what people said: overruled rejects are normal, confirmed defects measure.
+
+What joins is learned and never calibrates. Frames that a person overruled were picked because they scored
+high: calibrating on them would make the product blind, and calibrating on frames that the memory knows would
+break the promise that the calibration makes (docs/decisions/0017-learning-from-people.md has the numbers).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from pipelines.frame import Picture
+from pipelines.inspection import decide
+from pipelines.learn.fit import FittedProduct, Progress, Split, calibrated, decision_for
+from pipelines.localize.anomaly_map import AnomalyMap
+from pipelines.localize.calibration import Calibration
+from pipelines.localize.encoder import Encoder
+from pipelines.localize.localizer import Localizer
+from pipelines.localize.patch_memory import PatchMemory
+from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.recipe import Decision
+from pipelines.verdict import Outcome
+
+MOST_FOLDS = 5
+FEWEST_DEFECTS = 3  # confirmed, in the grey zone, before its lower border moves
+
+Refit = Callable[[Sequence[Picture]], PatchMemory | ReferenceDifference]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lesson:
+    """A reviewed frame. Frames of one ``group`` show the same part, and are never judged by one another."""
+
+    id: str
+    group: str
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How a frame was judged by a memory that has not learned it."""
+
+    id: str
+    score: float
+    p_value: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relearned:
+    """The product learned again, and both recipes' answers to the frames that people reviewed.
+
+    ``overruled_after`` is by cross-fitting. The others need none: the old memory knows no new frame, and no
+    memory learns a defect.
+    """
+
+    fitted: FittedProduct
+    overruled_before: tuple[Judged, ...]
+    overruled_after: tuple[Judged, ...]
+    defects_before: tuple[Judged, ...]
+    defects_after: tuple[Judged, ...]
+
+
+def relearn(
+    *,
+    learned: Sequence[Picture],
+    held_out: Sequence[Picture],
+    overruled: Sequence[Lesson],
+    defects: Sequence[Lesson],
+    before: tuple[Localizer, Calibration, Decision],
+    rate: float | None,
+    is_provisional: bool,
+    expert: str,
+    refit: Refit,
+    encoder: Encoder,
+    progress: Progress = lambda what, done, of: None,
+) -> Relearned:
+    """Learn ``learned`` and ``overruled`` anew, calibrate on ``held_out``; the same input, the same result.
+
+    ``rate`` is the false-reject rate to keep, None for a provisional product that has none.
+
+    Raises:
+        InputRefused: The held-out frames cannot keep the rate.
+        FrameRejected, StageUnavailable: As the expert does.
+    """
+    folds = _folds(overruled)
+    total = len(folds) + 2
+    progress("learning again", 0, total)
+    crossed: dict[str, Judged] = {}
+    for done, fold in enumerate(folds, start=1):
+        others = [each.picture for each in overruled if each.group not in fold]
+        memory = refit([*learned, *others])
+        calibration = Calibration.of(each.frame_score for each in _maps(memory, held_out))
+        decision = decision_for(
+            calibration, _split(len(learned) + len(others), held_out, rate, is_provisional)
+        )
+        ours = [each for each in overruled if each.group in fold]
+        crossed |= {each.id: each for each in _judge(ours, memory, calibration, decision)}
+        progress("learning again", done, total)
+    pictures = [*learned, *(each.picture for each in overruled)]
+    fitted = calibrated(
+        [*pictures, *held_out],
+        _split(len(pictures), held_out, rate, is_provisional),
+        expert,
+        refit(pictures),
+        encoder,
+        (),
+        lambda what, done, of: None,
+    )
+    progress("learning again", total - 1, total)
+    after = tuple(crossed[each.id] for each in overruled)
+    defects_after = _judge(defects, fitted.memory, fitted.calibration, fitted.decision)
+    decision = sharpened(
+        fitted.decision,
+        defects=[each.p_value for each in defects_after],
+        good=[each.p_value for each in after],
+    )
+    fitted = replace(fitted, decision=decision)
+    relearned = Relearned(
+        fitted=fitted,
+        overruled_before=_judge(overruled, *before),
+        overruled_after=after,
+        defects_before=_judge(defects, *before),
+        defects_after=_judge(defects, fitted.memory, fitted.calibration, decision),
+    )
+    progress("learning again", total, total)
+    return relearned
+
+
+def sharpened(decision: Decision, *, defects: Sequence[float], good: Sequence[float]) -> Decision:
+    """The grey zone without the part of it that confirmed defects fill and no good frame reaches.
+
+    Arguments are p-values of memories that have not learned the frame. Only the border between review and
+    fail moves. The one between pass and reject keeps the false-reject rate asked for, and never moves here.
+    """
+    if decision.is_provisional:
+        return decision
+    first_good = min(good, default=2.0)
+    grey = [p for p in defects if decision.fail_p < p <= decision.review_p and p < first_good]
+    return decision if len(grey) < FEWEST_DEFECTS else replace(decision, fail_p=max(grey))
+
+
+def rate_to_catch(judged: Sequence[Judged]) -> float | None:
+    """The false-reject rate at which all of them are rejected; None where there is none."""
+    return max((each.p_value for each in judged), default=None)
+
+
+def _split(learned: int, held_out: Sequence[Picture], rate: float | None, is_provisional: bool) -> Split:
+    """Of the frames that are learned, and after them those that are held out."""
+    return Split(
+        memory=tuple(range(learned)),
+        calibration=tuple(range(learned, learned + len(held_out))),
+        rate=rate,
+        is_provisional=is_provisional,
+    )
+
+
+def _maps(localizer: Localizer, pictures: Sequence[Picture]) -> Iterator[AnomalyMap]:
+    """One by one: maps are as large as their pictures."""
+    for picture in pictures:
+        yield localizer.localize([picture])[0]
+
+
+def _judge(
+    lessons: Sequence[Lesson], localizer: Localizer, calibration: Calibration, decision: Decision
+) -> tuple[Judged, ...]:
+    judged = []
+    for lesson, anomaly in zip(lessons, _maps(localizer, [each.picture for each in lessons]), strict=True):
+        p_value = calibration.p_value(anomaly.frame_score)
+        judged.append(
+            Judged(
+                id=lesson.id, score=anomaly.frame_score, p_value=p_value, outcome=decide(p_value, decision)
+            )
+        )
+    return tuple(judged)
+
+
+def _folds(lessons: Sequence[Lesson]) -> list[frozenset[str]]:
+    """Groups of parts that are left out together: one each while they are few."""
+    groups = sorted({each.group for each in lessons})
+    count = min(len(groups), MOST_FOLDS)
+    return [frozenset(groups[start::count]) for start in range(count)]
