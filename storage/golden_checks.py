@@ -97,6 +97,7 @@ def open_checks(connection: Connection) -> tuple[OpenCheck, ...]:
     """The oldest 500 golden frames without a result, with their verdicts where these are written."""
     found = (
         select(golden_check, golden_part.c.line, golden_part.c.expected, golden_part.c.tolerance)
+        .select_from(golden_check)
         .join(golden_part, golden_part.c.id == golden_check.c.golden_part)
         .where(golden_check.c.result.is_(None))
         .order_by(golden_check.c.id)
@@ -166,6 +167,7 @@ def _checks(connection: Connection, *conditions: ColumnElement[bool]) -> tuple[G
     of_part = [golden_part.c[name] for name in ("line", "product", "name", "expected")]
     found = (
         select(*of_check, *of_part)
+        .select_from(golden_check)
         .join(golden_part, golden_part.c.id == golden_check.c.golden_part)
         .where(*conditions)
         .order_by(golden_check.c.id)

@@ -86,6 +86,7 @@ def scored_golden_parts(connection: Connection, recipe: str) -> Sequence[ScoredG
     """The golden parts in use that have a score by this recipe, by id: what parity is held against."""
     found = (
         select(*_COLUMNS, golden_score.c.score)
+        .select_from(golden_part)
         .join(golden_score, golden_score.c.golden_part == golden_part.c.id)
         .where(golden_score.c.recipe == recipe, golden_part.c.removed_at.is_(None))
         .order_by(golden_part.c.id)

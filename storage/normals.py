@@ -14,7 +14,7 @@ from storage.schema import NormalRole, recipe_normal
 class StoredNormal:
     """One normal frame. ``decoding`` says what its bytes do not (``Decoding``); None for files.
 
-    ``verdict_id`` is set where it came from production: a reject that a person overruled.
+    ``verdict_id`` and ``part`` are of a reject that a person overruled, where it is one.
     """
 
     role: NormalRole
@@ -22,6 +22,7 @@ class StoredNormal:
     picture_uri: str
     decoding: Mapping[str, Any] | None = None
     verdict_id: str | None = None
+    part: str | None = None
 
 
 def save_normals(connection: Connection, recipe: str, normals: Sequence[StoredNormal]) -> None:

@@ -55,6 +55,7 @@ def list_revisions(connection: Connection, of_product: str) -> tuple[RecipeRevis
             recipe_revision.c.made_by,
             recipe_revision.c.body,
         )
+        .select_from(recipe)
         .join(product, product.c.name == recipe.c.product, isouter=True)
         .join(recipe_revision, recipe_revision.c.recipe == recipe.c.hash, isouter=True)
         .where(recipe.c.product == of_product)

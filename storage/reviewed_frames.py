@@ -63,6 +63,7 @@ def reviewed_frames(connection: Connection, product: str) -> tuple[ReviewedFrame
             review.c.created_at.label("reviewed_at"),
             review.c.defect,
         )
+        .select_from(review)
         .join(verdict, of_verdict)
         .where(verdict.c.product == product, verdict.c.golden_part.is_(None), review.c.id == latest)
         .order_by(review.c.id)

@@ -194,7 +194,8 @@ recipe_normal = Table(
     Column("sha256", Text, nullable=False),
     Column("picture_uri", Text, nullable=False),
     Column("decoding", Json),  # what the bytes alone do not say; null: nothing
-    Column("verdict_id", CleanText),  # of the overruled reject that it was
+    Column("verdict_id", CleanText),  # of the overruled reject that it was, and its part
+    Column("part", CleanText),
     PrimaryKeyConstraint("recipe", "place"),
 )
 

@@ -133,6 +133,7 @@ class Learning:
         return relearn(
             learned=[picture for _, picture in opened.learned],
             held_out=[picture for _, picture in opened.held_out],
+            joined=[lesson for _, lesson in opened.joined],
             overruled=opened.overruled,
             defects=opened.defects,
             before=(localizer, recipe.calibration, recipe.decision),
@@ -180,7 +181,8 @@ class Learning:
         """Files first, rows after. The recipe is not current yet."""
         parent = material.recipe
         memory_uri = self.shelf.keep_memory(relearned.fitted.memory)
-        learned = [*(normal for normal, _ in opened.learned), *opened.joining]
+        before = [normal for normal, _ in (*opened.learned, *opened.joined)]
+        learned = [*before, *opened.joining]
         normals = [*learned, *(normal for normal, _ in opened.held_out)]
         references = new_references(
             relearned.fitted, {place: each.picture_uri for place, each in enumerate(learned)}

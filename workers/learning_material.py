@@ -51,6 +51,7 @@ class OpenedMaterial:
 
     learned: list[tuple[StoredNormal, Picture]]
     held_out: list[tuple[StoredNormal, Picture]]
+    joined: list[tuple[StoredNormal, Lesson]]  # overruled and learned before
     joining: list[StoredNormal]
     overruled: list[Lesson]
     defects: list[Lesson]
@@ -138,23 +139,29 @@ def open_material(material: Material, *, engine: Engine, pictures: PictureStore)
     from pipelines.learn.relearn import Lesson
 
     opened = OpenedMaterial(
-        learned=[], held_out=[], joining=[], overruled=[], defects=[], notes=list(material.notes)
+        learned=[], held_out=[], joined=[], joining=[], overruled=[], defects=[], notes=list(material.notes)
     )
     for normal in material.normals:
-        kept = opened.learned if normal.role is NormalRole.LEARNED else opened.held_out
-        kept.append((normal, _normal_picture(normal, pictures, product=material.recipe.product)))
+        picture = _normal_picture(normal, pictures, product=material.recipe.product)
+        if normal.role is NormalRole.HELD_OUT:
+            opened.held_out.append((normal, picture))
+        elif normal.verdict_id is None:
+            opened.learned.append((normal, picture))
+        else:
+            group = normal.part or normal.sha256
+            opened.joined.append((normal, Lesson(id=normal.verdict_id, group=group, picture=picture)))
     lines = StoredLines(engine)
     size = _only_size(material.recipe, opened)
     for frames, lessons in ((material.overruled, opened.overruled), (material.defects, opened.defects)):
         for frame in frames:
             geometry = lines.line(frame.line).geometry
-            picture = _reviewed_picture(frame, pictures, geometry, size)
-            if isinstance(picture, str):
-                opened.notes.append(f"verdict {frame.verdict_id} is left out: its picture {picture}")
+            seen = _reviewed_picture(frame, pictures, geometry, size)
+            if isinstance(seen, str):
+                opened.notes.append(f"verdict {frame.verdict_id} is left out: its picture {seen}")
                 continue
-            lessons.append(Lesson(id=frame.verdict_id, group=frame.part or frame.sha256, picture=picture))
+            lessons.append(Lesson(id=frame.verdict_id, group=frame.part or frame.sha256, picture=seen))
             if frames is material.overruled:
-                opened.joining.append(_joining(frame, picture, geometry))
+                opened.joining.append(_joining(frame, seen, geometry))
     return opened
 
 
@@ -228,4 +235,5 @@ def _joining(frame: ReviewedFrame, picture: Picture, geometry: Geometry) -> Stor
         picture_uri=frame.picture_uri,
         decoding=decoding_to_json(decoding),
         verdict_id=frame.verdict_id,
+        part=frame.part,
     )

@@ -51,6 +51,7 @@ def _what_recipes_were_made_from() -> None:
         sa.Column("picture_uri", sa.Text(), nullable=False),
         sa.Column("decoding", JSON, nullable=True),
         sa.Column("verdict_id", sa.Text(), nullable=True),
+        sa.Column("part", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["recipe"], ["recipe.hash"], name=op.f("fk_recipe_normal_recipe")),
         sa.PrimaryKeyConstraint("recipe", "place", name=op.f("pk_recipe_normal")),
     )

@@ -64,6 +64,7 @@ def relearn(
     *,
     learned: Sequence[Picture],
     held_out: Sequence[Picture],
+    joined: Sequence[Lesson],
     overruled: Sequence[Lesson],
     defects: Sequence[Lesson],
     before: tuple[Localizer, Calibration, Decision],
@@ -76,27 +77,30 @@ def relearn(
 ) -> Relearned:
     """Learn ``learned`` and ``overruled`` anew, calibrate on ``held_out``; the same input, the same result.
 
+    ``joined`` are rejects that were overruled and learned before: they are learned again, and no figure is of
+    them, because the recipe of before knows them.
     ``rate`` is the false-reject rate to keep, None for a provisional product that has none.
 
     Raises:
         InputRefused: The held-out frames cannot keep the rate.
         FrameRejected, StageUnavailable: As the expert does.
     """
-    folds = _folds(overruled)
+    people = [*joined, *overruled]
+    folds = _folds(people)
     total = len(folds) + 2
     progress("learning again", 0, total)
     crossed: dict[str, Judged] = {}
     for done, fold in enumerate(folds, start=1):
-        others = [each.picture for each in overruled if each.group not in fold]
+        others = [each.picture for each in people if each.group not in fold]
         memory = refit([*learned, *others])
         calibration = Calibration.of(each.frame_score for each in _maps(memory, held_out))
         decision = decision_for(
             calibration, _split(len(learned) + len(others), held_out, rate, is_provisional)
         )
-        ours = [each for each in overruled if each.group in fold]
+        ours = [each for each in people if each.group in fold]
         crossed |= {each.id: each for each in _judge(ours, memory, calibration, decision)}
         progress("learning again", done, total)
-    pictures = [*learned, *(each.picture for each in overruled)]
+    pictures = [*learned, *(each.picture for each in people)]
     fitted = calibrated(
         [*pictures, *held_out],
         _split(len(pictures), held_out, rate, is_provisional),
@@ -112,7 +116,7 @@ def relearn(
     decision = sharpened(
         fitted.decision,
         defects=[each.p_value for each in defects_after],
-        good=[each.p_value for each in after],
+        good=[each.p_value for each in crossed.values()],
     )
     fitted = replace(fitted, decision=decision)
     relearned = Relearned(

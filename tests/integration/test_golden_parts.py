@@ -26,6 +26,7 @@ from storage.verdicts import VerdictFilter, outcome_counts
 from tests.exposition import fresh_metrics, samples
 from tests.fake_models import FakeExpert, FakeModels, GreyLocalizer, fake_recipe
 from tests.fake_producer import FakeLog
+from tests.integration.test_command_line import triad
 from tests.plates import FAILING, PASSING, add_product, settings_of, verdicts_of, write_plate, write_plates
 from workers.counting import Counting
 from workers.embedded import EmbeddedSystem
@@ -345,3 +346,35 @@ def test_a_line_whose_topic_nobody_knows_is_refused_before_anything_is_sent(
     with reading(stores.engine) as connection:
         assert checks_after(connection, 0) == ()
     assert topic_for(lambda line: "anything", ["only"])("line-9") == "only"
+
+
+def test_on_the_command_line(tmp_path: Path, settings: Settings, stores: Stores) -> None:
+    file = write_plate(tmp_path / "good.png", PASSING)
+
+    def golden(*arguments: str | Path) -> Any:
+        return triad("golden", *arguments, home=settings.home, weights=False)
+
+    nothing = golden("run")
+    assert (nothing.returncode, nothing.stdout) == (0, b"")
+    added = golden("add", "plate", file, "--expect", "pass", "--json")
+    assert added.returncode == 0, added.stderr.decode()
+    (item,) = orjson.loads(added.stdout)["items"]
+    assert golden("run").returncode == 0
+    (listed,) = orjson.loads(golden("list", "--json").stdout)["items"]
+    assert (listed["id"], listed["last_check"]["result"]) == (item["id"], "ok")
+    verdicts = triad("verdicts", "list", "--json", home=settings.home)
+    assert orjson.loads(verdicts.stdout)["items"] == []
+    alone = triad("verdicts", "list", "--golden", "--json", home=settings.home)
+    (verdict,) = orjson.loads(alone.stdout)["items"]
+    assert (verdict["golden_part"], verdict["is_simulated"]) == (item["id"], True)
+    review = triad("review", verdict["id"], "--defect", "--by", "ada", home=settings.home)
+    assert (review.returncode, b"whose answer is known" in review.stderr) == (5, True)
+
+    (part,) = list_parts(stores)
+    stores.pictures.path(part.picture_uri).unlink()
+    moved = golden("run", "--json")
+    assert moved.returncode == 7
+    assert orjson.loads(moved.stdout)["items"][0]["result"] == "missing"
+    assert golden("remove", item["id"]).returncode == 0
+    again = golden("remove", item["id"])
+    assert (again.returncode, b"there is none" in again.stderr) == (5, True)

@@ -56,6 +56,7 @@ def learned_again(
     overruled: Sequence[Lesson],
     defects: Sequence[Lesson] = (),
     *,
+    joined: Sequence[Lesson] = (),
     rate: float | None = RATE,
     log: list[tuple[frozenset[int], int]] | None = None,
 ) -> Relearned:
@@ -68,6 +69,7 @@ def learned_again(
     return relearn(
         learned=[frame(110)],
         held_out=[frame(level) for level in HELD_OUT],
+        joined=joined,
         overruled=overruled,
         defects=defects,
         before=(
@@ -117,6 +119,17 @@ def test_a_new_variety_passes_once_others_of_it_are_known() -> None:
 def test_one_of_its_kind_is_not_said_to_pass_because_it_was_learned() -> None:
     (after,) = learned_again([lesson(160)]).overruled_after
     assert after.outcome is Outcome.FAIL
+
+
+def test_what_joined_before_is_learned_again_and_is_in_no_figure() -> None:
+    first = learned_again([lesson(160), lesson(161)])
+    second = learned_again([lesson(190)], joined=[lesson(160), lesson(161)])
+    nothing_new = learned_again([], joined=[lesson(160), lesson(161)])
+
+    assert [each.id for each in second.overruled_after] == ["v190"]
+    assert second.fitted.memory.known == (110, 160, 161, 190)  # type: ignore[union-attr]
+    assert nothing_new.fitted.decision == first.fitted.decision
+    assert nothing_new.fitted.memory.known == first.fitted.memory.known  # type: ignore[union-attr]
 
 
 def test_the_same_again_gives_the_same() -> None:
