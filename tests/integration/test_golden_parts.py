@@ -11,8 +11,9 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipelines.envelope import read_envelope
 from pipelines.errors import InputRefused
-from pipelines.frame import Frame
+from pipelines.frame import Frame, Line
 from pipelines.golden import GoldenResult, parity
 from pipelines.inspection import Inspection
 from pipelines.recipe import Decision
@@ -319,6 +320,9 @@ def test_on_kafka_they_travel_as_the_lines_own_frames_do(tmp_path: Path, stores:
     assert record.headers["ce_goldenpart"] == added.part.id
     assert record.headers["ce_productid"] == "plate"
     assert record.headers["content-type"] == "image/png"
+    headers = [(name, text.encode()) for name, text in record.headers.items()]
+    envelope = read_envelope(headers, key=record.key, line=Line(id="plate", is_digest_required=True))
+    assert (envelope.golden_part, envelope.is_simulated) == (added.part.id, True)
     with reading(stores.engine) as connection:
         (check,) = checks_after(connection, 0)
     assert check.result is None
