@@ -56,7 +56,7 @@ def draw(rng: np.random.Generator) -> Plant:
 
 def score(points: Points, memory: Points) -> NDArray[np.float64]:
     squares = (points**2).sum(1)[:, None] + (memory**2).sum(1) - 2 * points @ memory.T
-    return np.sqrt(np.maximum(squares.min(1), 0))
+    return np.asarray(np.sqrt(np.maximum(squares.min(1), 0)), np.float64)
 
 
 def calibrated(points: Points, memory: Points) -> Calibration:

@@ -150,7 +150,7 @@ def test_a_replays_verdict_answers_nothing(stream: Stream) -> None:
     keep(stream.engine, PART)
     send(stream.engine, "1")
     with transaction(stream.engine) as connection:
-        run_id = start_run(connection, "replay")
+        run_id = start_run(connection, name="replay")
     stream.plan(4, run_id=run_id)
     decide(stream, stream.must_claim(), event_id="1")
 

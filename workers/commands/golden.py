@@ -154,9 +154,9 @@ def run(
     checks = _run_embedded(settings) if settings.is_embedded else _run_on_kafka(settings, wait_s)
     if as_json:
         print_items([check_item(each) for each in checks])
-    else:
+    elif checks:
         _tell(checks)
-    if not checks:
+    else:
         say("there are no golden parts: triad golden add LINE FILE --expect pass")
     if any(each.result != "ok" for each in checks):
         raise typer.Exit(EXIT_GOLDEN_MOVED)
