@@ -43,7 +43,7 @@ class LearnedAgain:
     """``recipe`` is the new one; equal to ``parent`` where nothing changed. ``notes`` are for the person.
 
     ``joined`` are the verdicts whose frames are normal from now on, ``left_out`` normal frames that were
-    reconsidered. ``hindrances`` say why it was not made current.
+    reconsidered. ``hindrances`` say why it should not be the current one.
     """
 
     product: str
@@ -89,14 +89,13 @@ class Learning:
         opened = open_material(material, engine=self.shelf.engine, pictures=self.shelf.pictures)
         relearned = self._relearn(material, opened, false_reject_rate, progress)
         recipe = self._recipe(material.recipe, relearned, memory_uri="memory:none", generation=0)
-        hindrances = _new_escapes(relearned) if not allows_escapes else ()
+        hindrances = _new_escapes(relearned)
         is_new = recipe.hash != material.recipe.hash
         is_current = False
         if is_new and not is_dry_run:
             recipe = self._store(material, opened, relearned, by)
-            moved = () if allows_escapes else self._golden_moved(recipe)
-            hindrances += moved
-            if not hindrances:
+            hindrances += self._golden_moved(recipe)
+            if allows_escapes or not hindrances:
                 self._make_current(product, recipe.hash, material.recipe.hash)
                 is_current = True
         if not is_new:

@@ -62,7 +62,7 @@ def learn(
             progress=progress,
         )
     _tell(done, as_json=as_json)
-    if done.hindrances and not dry_run:
+    if done.is_stored and not done.is_current:
         raise InputRefused(
             f"recipe {done.recipe[:12]} is stored and not current: {done.hindrances[0]}"
             + (f", and {len(done.hindrances) - 1} more" if len(done.hindrances) > 1 else "")
