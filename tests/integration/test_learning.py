@@ -45,9 +45,11 @@ def brushed(seed: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def hole(seed: int) -> NDArray[np.uint8]:
+def hole(seed: int, *, speck: int = 0) -> NDArray[np.uint8]:
+    """A hole; with a ``speck`` it is another picture of the same hole."""
     pixels = grain(seed)
     pixels[40:60, 50:80] = 10
+    pixels[0, 0] += speck
     return pixels
 
 
@@ -64,7 +66,9 @@ def shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shift")
     normals = write(folder / "normals", **{f"n{seed}": grain(seed) for seed in range(NORMALS)})
     brushes = {f"brushed{seed}": brushed(1000 + seed) for seed in range(6)}
-    frames = write(folder / "frames", **brushes, hole1=hole(2000), hole2=hole(2001), good=grain(3000))
+    frames = write(
+        folder / "frames", **brushes, hole1=hole(2000), hole2=hole(2000, speck=1), good=grain(3000)
+    )
     with EmbeddedSystem(settings_of(folder / "home")) as system:
         models = load_models(system.stores)
         product_shelf(system.stores, models).add("cloth", normal=[normals], false_reject_rate=0.1)
@@ -207,7 +211,7 @@ def test_who_changes_his_mind_takes_the_frame_out_again(
 def test_a_recipe_by_which_a_known_defect_would_pass_is_not_used(
     settings: Settings, stores: Stores, inspected: dict[str, StoredVerdict]
 ) -> None:
-    """A person overrules a hole by mistake, and another hole is a confirmed defect."""
+    """A person overrules a hole by mistake, and another picture of it is a confirmed defect."""
     review(stores, inspected["hole1"], Outcome.PASS)
     review(stores, inspected["hole2"], Outcome.FAIL)
     parent = current(stores)
