@@ -21,7 +21,9 @@ def upgrade() -> None:
     op.add_column("manifest_entry", sa.Column("golden_part", sa.Text(), nullable=True))
     # The view names every column of a verdict, on PostgreSQL as they were when it was made.
     op.execute("DROP VIEW verdict_now")
-    simulated = sa.Column("is_simulated", sa.Boolean(), nullable=False, server_default=sa.false())
+    simulated: sa.Column[bool] = sa.Column(
+        "is_simulated", sa.Boolean(), nullable=False, server_default=sa.false()
+    )
     op.add_column("verdict", simulated)
     op.add_column("verdict", sa.Column("golden_part", sa.Text(), nullable=True))
     op.execute(_VIEW)

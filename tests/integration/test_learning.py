@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sqlalchemy import delete
+from typer.testing import CliRunner
 
 from pipelines.errors import InputRefused
 from pipelines.recipe import PATCH_MEMORY
@@ -23,6 +24,7 @@ from storage.schema import NormalRole, recipe_normal
 from storage.verdicts import StoredVerdict
 from tests.integration.test_command_line import triad
 from tests.plates import settings_of, verdicts_of
+from workers.cli import app
 from workers.embedded import EmbeddedSystem
 from workers.learning import LearnedAgain, Learning
 from workers.manifest_scan import scan
@@ -222,9 +224,12 @@ def test_a_recipe_by_which_a_known_defect_would_pass_is_not_used(
     assert f"confirmed defect {inspected['hole2'].id} would pass" in done.hindrances[0]
     assert (done.is_stored, done.is_current) == (True, False)
     assert current(stores) == parent
-    refused = triad("products", "learn", "cloth", "--by", "ada", home=settings.home)
-    assert refused.returncode == 5
-    assert "is stored and not current" in refused.stderr.decode()
+    told = CliRunner().invoke(
+        app, ["--home", str(settings.home), "products", "learn", "cloth", "--by", "ada"]
+    )
+    assert isinstance(told.exception, InputRefused)
+    assert "is stored and not current: confirmed defect" in str(told.exception)
+    assert "1 of 1" in told.stdout, "the table is shown all the same"
     assert learn(stores, allows_escapes=True).is_current
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.decoding import decode_picture
 from pipelines.errors import FrameRejected
-from pipelines.frame import Envelope, Geometry, Picture, PixelFormat
+from pipelines.frame import Envelope, Geometry, Picture, PixelFormat, Pixels
 from pipelines.kept_payload import decode_again, decoding_from_json, decoding_of, decoding_to_json
 
 RAW = Envelope(
@@ -19,7 +19,7 @@ def raw_payload() -> bytes:
     return np.arange(24, dtype="<u2").tobytes()
 
 
-def png(pixels: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def png(pixels: Pixels) -> bytes:
     done, encoded = cv2.imencode(".png", pixels)
     assert done
     return encoded.tobytes()
