@@ -66,7 +66,11 @@ def review(
             picture_uri=picture_uri,
         )
     if as_json:
-        body = {"verdict": verdict_id, "product": verdict.product, "outcome": outcome.value}
+        body: dict[str, object] = {
+            "verdict": verdict_id,
+            "product": verdict.product,
+            "outcome": outcome.value,
+        }
         body |= {"was": verdict.outcome.value, "reviewer": reviewer, "defect": defect_type}
         print_json(body | {"picture_uri": picture_uri})
         return
