@@ -80,6 +80,8 @@ COLUMNS = (
     _own("partition", Kind.INTEGER, "which partition of it"),
     _own("offset", Kind.INTEGER, "which offset"),
     _own("planned_at", Kind.TIME, "when its range was planned"),
+    _own("is_simulated", Kind.BOOLEAN, "whether the envelope says that no camera saw the frame"),
+    _own("golden_part", Kind.LABEL, "which golden part it is; leave those out of figures of production"),
 )
 
 

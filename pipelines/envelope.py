@@ -42,6 +42,9 @@ def read_envelope(headers: Sequence[tuple[str, bytes]], *, key: bytes | None, li
     fields = {_FIELDS[name][0]: _FIELDS[name][1](name, value) for name, value in values.items()}
     if line.is_digest_required and "sha256" not in fields:
         raise FrameRejected(RejectReason.DIGEST_MISSING, f"line {line.id!r} requires ce_sha256")
+    if "golden_part" in fields and not fields.get("is_simulated"):
+        # A camera that sent it by mistake would take its parts out of the plant's figures.
+        raise _invalid("ce_goldenpart is for frames that also say ce_simulated: true")
     return Envelope(line=line.id, **fields)
 
 
@@ -192,4 +195,5 @@ _FIELDS: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "exposureus": ("exposure_us", _microseconds),
     "encodercount": ("encoder_count", _integer),
     "simulated": ("is_simulated", _truth),
+    "goldenpart": ("golden_part", _string),
 }

@@ -133,6 +133,7 @@ class Envelope:
     exposure_us: float | None = None
     encoder_count: int | None = None
     is_simulated: bool = False
+    golden_part: str | None = None  # ce_goldenpart: which golden part this is; then it is simulated
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

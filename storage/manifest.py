@@ -20,6 +20,7 @@ class FoundFile:
     size: int  # bytes
     mtime_ns: int
     product: str | None = None
+    golden_part: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class ManifestEntry:
     mtime_ns: int
     product: str | None
     vanished_at: datetime | None
+    golden_part: str | None = None
 
 
 def append_files(
@@ -54,7 +56,8 @@ def append_files(
 def newest_entries(connection: Connection, log_id: int) -> dict[str, ManifestEntry]:
     """The newest version of each path, also of vanished files."""
     mine = _at(log_id)
-    newest = select(func.max(manifest_entry.c.offset)).where(mine).group_by(manifest_entry.c.path)
+    own = manifest_entry.c.golden_part.is_(None)  # a golden part is sent again and again, and not found
+    newest = select(func.max(manifest_entry.c.offset)).where(mine, own).group_by(manifest_entry.c.path)
     found = select(*_COLUMNS).where(mine, manifest_entry.c.offset.in_(newest))
     return {row.path: ManifestEntry(**row._asdict()) for row in connection.execute(found)}
 

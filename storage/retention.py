@@ -17,6 +17,7 @@ from storage.schema import (
     amendment,
     batch,
     dead_letter,
+    golden_check,
     outbox,
     plan_cursor,
     review,
@@ -35,6 +36,7 @@ class Dropped:
     absences: int = 0
     batches: int = 0
     messages: int = 0
+    golden_checks: int = 0
     is_all: bool = True
 
 
@@ -51,7 +53,8 @@ def drop_older_than(connection: Connection, age: timedelta, *, at_once: int = 50
     """
     lock(connection, "retention")
     until = _until(connection, age)
-    for drop in (_drop_batches_below_cursors, _drop_batches, _drop_oldest_days, _drop_messages):
+    drops = (_drop_batches_below_cursors, _drop_batches, _drop_oldest_days, _drop_messages, _drop_checks)
+    for drop in drops:
         dropped = drop(connection, until, at_once)
         if dropped is not None:
             return dropped
@@ -130,6 +133,14 @@ def _drop_messages(connection: Connection, until: datetime, at_once: int) -> Dro
     old = select(outbox.c.id).where(outbox.c.published_at < until).order_by(outbox.c.id).limit(at_once)
     gone = _delete(connection, outbox, outbox.c.id.in_(old))
     return Dropped(messages=gone, is_all=False) if gone else None
+
+
+def _drop_checks(connection: Connection, until: datetime, at_once: int) -> Dropped | None:
+    """What came of golden parts; the parts themselves stay, and so does what waits for an answer."""
+    done = golden_check.c.result.is_not(None) & (golden_check.c.sent_at < until)
+    old = select(golden_check.c.id).where(done).order_by(golden_check.c.id).limit(at_once)
+    gone = _delete(connection, golden_check, golden_check.c.id.in_(old))
+    return Dropped(golden_checks=gone, is_all=False) if gone else None
 
 
 def _lowest(connection: Connection, place: Row[Any], count: int) -> Sequence[Any]:

@@ -32,8 +32,11 @@ def save_review(
     reviewer: str,
     defect: str | None = None,
     comment: str | None = None,
+    picture_uri: str | None = None,
 ) -> None:
     """Add a review; from now on the verdict stands at ``outcome``, whatever amendments say or will say.
+
+    ``picture_uri`` is the frame's, where it was kept only now.
 
     Raises:
         InputRefused: There is no verdict of this id.
@@ -43,6 +46,7 @@ def save_review(
         raise InputRefused(f"verdict {verdict_id!r}: there is none")
     place = {"planned_at": found.planned_at, "batch_id": found.batch_id, "offset": found.offset}
     row = {"outcome": outcome, "reviewer": reviewer, "defect": defect, "comment": comment}
+    row |= {"picture_uri": picture_uri}
     connection.execute(insert(review).values(**place, **row, created_at=database_now(connection)))
 
 

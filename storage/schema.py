@@ -21,11 +21,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
+    false,
     table,
     text,
 )
 
 from pipelines.errors import RejectReason
+from pipelines.golden import GoldenResult
 from pipelines.verdict import Outcome
 from storage.columns import BigKey, CleanText, ExactJson, Json, UtcTime, choice
 
@@ -55,6 +57,13 @@ class AbsenceKind(StrEnum):
     GAP = "gap"  # the log holds no record there: proved
     LOST = "lost"  # there was one, and it was removed before we read it: alarmed
     SKIPPED = "skipped"  # there is one, and this replay was not asked for it; never in the live run
+
+
+class NormalRole(StrEnum):
+    """What a normal frame was to a recipe."""
+
+    LEARNED = "learned"  # the memory knows it
+    HELD_OUT = "held_out"  # it calibrates, and no memory of the recipe has seen it
 
 
 metadata = MetaData(
@@ -131,6 +140,7 @@ manifest_entry = Table(
     Column("mtime_ns", BigKey, nullable=False),
     Column("product", CleanText),
     Column("vanished_at", UtcTime),
+    Column("golden_part", CleanText),  # which golden part this is sent as
     PrimaryKeyConstraint("log_id", "offset"),
     Index("ix_manifest_entry_path", "log_id", "path", "offset"),
 )
@@ -172,6 +182,32 @@ product = Table(
     Column("name", CleanText, primary_key=True),
     Column("recipe", Text, ForeignKey("recipe.hash"), nullable=False),  # the current one
     Column("changed_at", UtcTime, nullable=False),
+)
+
+# The normal frames of a recipe, so that it can be learned again with more.
+recipe_normal = Table(
+    "recipe_normal",
+    metadata,
+    Column("recipe", Text, ForeignKey("recipe.hash"), nullable=False),
+    Column("place", Integer, nullable=False),  # in the order in which they were given
+    Column("role", choice(NormalRole, name="role"), nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("picture_uri", Text, nullable=False),
+    Column("decoding", Json),  # what the bytes alone do not say; null: nothing
+    Column("verdict_id", CleanText),  # of the overruled reject that it was, and its part
+    Column("part", CleanText),
+    PrimaryKeyConstraint("recipe", "place"),
+)
+
+# Why there is a recipe that was not made from a folder.
+recipe_revision = Table(
+    "recipe_revision",
+    metadata,
+    Column("recipe", Text, ForeignKey("recipe.hash"), primary_key=True),
+    Column("parent", Text, ForeignKey("recipe.hash"), nullable=False),
+    Column("made_by", CleanText, nullable=False),
+    Column("body", Json, nullable=False),  # which reviews, and the figures before and after
+    _created(),
 )
 
 knowledge = Table(
@@ -315,6 +351,8 @@ verdict = Table(
     Column("picture_uri", Text),
     Column("case", Json),  # what the reasoner needs, so that it never rereads the log
     Column("fence", Integer, nullable=False),
+    Column("is_simulated", Boolean, nullable=False, server_default=false()),  # no camera saw it
+    Column("golden_part", CleanText),  # of a golden part's frame: outside all figures of production
     PrimaryKeyConstraint("planned_at", "batch_id", "offset"),
     CheckConstraint("p_value > 0 AND p_value <= 1", name="p_value"),
     # Each begins with the run, which every question names: a planner without statistics would else take the
@@ -365,8 +403,61 @@ review = Table(
     Column("comment", CleanText),
     Column("reviewer", CleanText, nullable=False),
     _created(),
+    Column("picture_uri", Text),  # where the verdict's row names none: kept when it was reviewed
     _of_verdict(),
     Index("ix_review_verdict", "batch_id", "offset", "id"),
+    sqlite_autoincrement=True,
+)
+
+golden_part = Table(
+    "golden_part",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("line", CleanText, nullable=False),
+    Column("product", CleanText, nullable=False),
+    Column("name", CleanText, nullable=False),  # the file's
+    Column("sha256", Text, nullable=False),
+    Column("picture_uri", Text, nullable=False),
+    Column("expected", choice(Outcome), nullable=False),  # pass or fail
+    Column("tolerance", Float, nullable=False),  # how far the raw score may move, in calibration spreads
+    _created(),
+    Column("removed_at", UtcTime),
+)
+
+# What a golden part scores by a recipe.
+golden_score = Table(
+    "golden_score",
+    metadata,
+    Column("golden_part", CleanText, ForeignKey("golden_part.id"), nullable=False),
+    Column("recipe", Text, ForeignKey("recipe.hash"), nullable=False),
+    Column("score", Float, nullable=False),
+    _created(),
+    PrimaryKeyConstraint("golden_part", "recipe"),
+)
+
+_UNANSWERED = text("result IS NULL")
+
+# One frame of a golden part on its way, and what came back. No key to the verdict: that goes with its day.
+golden_check = Table(
+    "golden_check",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("golden_part", CleanText, ForeignKey("golden_part.id"), nullable=False),
+    Column("event_source", CleanText, nullable=False),
+    Column("event_id", CleanText, nullable=False),
+    Column("sent_at", UtcTime, nullable=False),  # before the log has it
+    Column("result", choice(GoldenResult, name="result")),  # null: no answer yet
+    Column("checked_at", UtcTime),
+    Column("verdict_id", CleanText),
+    Column("recipe", Text),
+    Column("outcome", choice(Outcome)),
+    Column("score", Float),
+    Column("expected_score", Float),  # null: the first by this recipe
+    Column("allowed_move", Float),  # of the raw score
+    UniqueConstraint("event_source", "event_id"),
+    Index("ix_golden_check_part", "golden_part", "id"),
+    Index("ix_golden_check_sent", "sent_at"),
+    Index("ix_golden_check_unanswered", "id", postgresql_where=_UNANSWERED, sqlite_where=_UNANSWERED),
     sqlite_autoincrement=True,
 )
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ class VerdictFilter:
 
     ``outcomes`` are current ones, after amendments and reviews. ``since`` (inclusive) and ``until``
     (exclusive) are by planning time, ``captured_since`` and ``captured_until`` by the camera's clock.
+    ``is_golden`` False leaves golden parts out, True leaves all others out.
     """
 
     run_id: int | None = LIVE_RUN
@@ -38,6 +39,7 @@ class VerdictFilter:
     captured_since: datetime | None = None
     captured_until: datetime | None = None
     has_rationale: bool | None = None
+    is_golden: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class StoredVerdict:
     amended_at: datetime | None
     reviewer: str | None
     reviewed_at: datetime | None
+    is_simulated: bool
+    golden_part: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +141,11 @@ def get_verdict(connection: Connection, verdict_id: str) -> StoredVerdict | None
 
 
 def outcome_counts(connection: Connection, wanted: VerdictFilter) -> dict[Outcome, int]:
-    """How many verdicts stand at each outcome now; all three are always there."""
-    matching = _matching(wanted).subquery()
+    """How many verdicts stand at each outcome now; all three are always there.
+
+    A figure of production: golden parts count only where ``wanted`` asks for them.
+    """
+    matching = _matching(replace(wanted, is_golden=bool(wanted.is_golden))).subquery()
     counted = select(matching.c.current_outcome, func.count()).group_by(matching.c.current_outcome)
     return dict.fromkeys(Outcome, 0) | dict(connection.execute(counted).all())
 
@@ -168,6 +175,8 @@ def _matching(wanted: VerdictFilter) -> Select[Any]:
         tests.append(columns.captured_at < wanted.captured_until)
     if wanted.has_rationale is not None:
         tests.append(columns.amended_at.is_not(None) == wanted.has_rationale)
+    if wanted.is_golden is not None:
+        tests.append(columns.golden_part.is_not(None) == wanted.is_golden)
     return select(verdict_now).where(*tests)
 
 

@@ -48,6 +48,8 @@ class VerdictRow:
     thumbnail_uri: str | None = None
     picture_uri: str | None = None
     case: Mapping[str, object] | None = None
+    is_simulated: bool = False
+    golden_part: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,15 @@ from workers.commands import (
     configuration,
     demonstration,
     evaluating,
+    golden,
     inspecting,
     lines,
     producing,
     products,
+    recipes,
     replaying,
     retention,
+    reviewing,
     serving,
     training,
 )
@@ -33,7 +36,8 @@ from workers.terminal import say
 
 EPILOG = (
     "Exit codes: 0 done · 2 usage · 3 done, but some frames were not inspected, or not sent (dead letters, "
-    "lost files) · 4 the audit found a hole or a double · 5 input refused · 6 a service is unavailable."
+    "lost files) · 4 the audit found a hole or a double · 5 input refused · 6 a service is unavailable · "
+    "7 a golden part was answered otherwise than expected."
 )
 
 app = typer.Typer(
@@ -53,11 +57,16 @@ app.command("publisher")(serving.publisher)
 app.command("migrate")(serving.migrate)
 app.command("replay")(replaying.replay)
 app.command("audit")(auditing.audit)
+app.command("review")(reviewing.review)
 app.command("evaluate")(evaluating.evaluate)
 app.command("retention")(retention.retention)
 app.command("train")(training.train)
 app.add_typer(products.app, name="products")
+products.app.command("learn")(recipes.learn)
+products.app.command("use")(recipes.use)
+products.app.command("recipes")(recipes.recipes)
 app.add_typer(lines.app, name="lines")
+app.add_typer(golden.app, name="golden")
 app.add_typer(serving.topics_app, name="topics")
 app.add_typer(verdict_commands.app, name="verdicts")
 app.add_typer(configuration.app, name="config")

@@ -41,11 +41,15 @@ class Counting(Watch):
         if claim.run_id != LIVE_RUN:  # old frames once more: their lateness and losses are nobody's alarm
             metrics.replayed_frames.inc(len(done.verdicts) + len(done.dead_letters))
             return
-        for row in done.verdicts:
+        # A golden part is no part of production: it would hide that a line is silent, and move its yield.
+        production = [row for row in done.verdicts if row.golden_part is None]
+        for row in production:
             self._count_verdict(row, done.decided_at)
+        for row in done.verdicts:
+            metrics.frames_received.labels(metrics.line(row.line)).inc()
         for letter in done.dead_letters:
             self._count_dead_letter(letter)
-        self._tell_skew(done.verdicts)
+        self._tell_skew(production)
         metrics.duplicates.inc(done.repeats)
         metrics.lost_frames.labels(metrics.topic(claim.log_id)).inc(done.lost)
 
@@ -97,7 +101,6 @@ class Counting(Watch):
     def _count_verdict(self, row: VerdictRow, decided_at: datetime) -> None:
         metrics = self.metrics
         line = metrics.line(row.line)
-        metrics.frames_received.labels(line).inc()
         metrics.verdicts.labels(line, row.outcome).inc()
         metrics.last_verdict_timestamp.labels(line).set(decided_at.timestamp())
         if row.captured_at is not None:  # by the camera's clock, which may run ahead of ours

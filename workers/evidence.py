@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from console.overlay import heat_picture, jpeg, png, thumbnail
 from pipelines.inspection import Inspection, asks_for_rationale, shown_to_reasoner
+from pipelines.kept_payload import decoding_of, decoding_to_json
 from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
 from storage.pictures import PictureStore
@@ -24,8 +25,10 @@ def keep_payload(record: Record, pictures: PictureStore) -> str | None:
 
 
 def wants_rationale(inspection: Inspection, expert: Expert) -> bool:
+    """By the recipe's rule; a golden part gets none, for its answer is known."""
     rule = expert.recipe.reason
-    return rule is not None and asks_for_rationale(inspection, rule)
+    is_golden = inspection.frame.envelope.golden_part is not None
+    return rule is not None and not is_golden and asks_for_rationale(inspection, rule)
 
 
 def verdict_row(
@@ -75,6 +78,8 @@ def verdict_row(
         picture_uri=keep_payload(record, pictures) if is_kept else None,
         reference_id=reference_id,
         case=_case(inspection) | (_shown(inspection, expert, pictures) if asks else {}),
+        is_simulated=envelope.is_simulated,
+        golden_part=envelope.golden_part,
     )
 
 
@@ -86,8 +91,10 @@ def _keep_heat(inspection: Inspection, recipe: Recipe, pictures: PictureStore) -
 
 def _case(inspection: Inspection) -> dict[str, object]:
     """What every row says of its picture, asked about or not."""
-    picture, measured = inspection.frame.picture, inspection.evidence.measured
+    frame, picture, measured = inspection.frame, inspection.frame.picture, inspection.evidence.measured
     case: dict[str, object] = {
+        # What it takes to read the kept bytes once more: their envelope and the line's geometry may be gone.
+        "decoding": decoding_to_json(decoding_of(picture, frame.envelope)),
         "height_px": picture.height_px,
         "width_px": picture.width_px,
         "views": [asdict(view) for view in inspection.views],

@@ -115,6 +115,7 @@ def _give_up_frame(connection: Connection, claim: Claim, log: FrameLog, pictures
     told = [
         dead_letter_message(claim, row, record.envelope)
         for row, record in zip(rows, read.records, strict=True)
+        if record.envelope is None or record.envelope.golden_part is None
     ]
     told += [lost_message(claim, each) for each in read.absences if each.kind is AbsenceKind.LOST]
     tell(connection, claim, told)

@@ -7,3 +7,4 @@ EXIT_NOT_ALL_SENT = 3  # done, and some of what was given to `triad produce` is 
 EXIT_AUDIT_FAILED = 4
 EXIT_REFUSED = 5
 EXIT_UNAVAILABLE = 6
+EXIT_GOLDEN_MOVED = 7  # a golden part was answered otherwise than expected, or not at all

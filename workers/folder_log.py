@@ -102,13 +102,50 @@ class FolderLog:
                 return None
             if error.errno in _OUTAGES:
                 raise StageUnavailable(f"{file}: {error.strerror}") from error
-            return _rejected(entry, file, RejectReason.UNREADABLE, f"{file}: {error.strerror}")
+            return self._rejected(entry, file, RejectReason.UNREADABLE, f"{file}: {error.strerror}")
         if payload is None:
             detail = f"{entry.size} bytes; at most {self.largest_bytes} are read"
-            return _rejected(entry, file, RejectReason.TOO_LARGE, detail)
+            return self._rejected(entry, file, RejectReason.TOO_LARGE, detail)
         if entry.sha256 and hashlib.sha256(payload).hexdigest() != entry.sha256:
             return None
-        return _record_of(entry, file, payload=payload)
+        return self._record_of(entry, file, payload=payload)
+
+    def _record_of(
+        self,
+        entry: ManifestEntry,
+        file: Path,
+        *,
+        payload: bytes | None,
+        rejection: FrameRejected | None = None,
+    ) -> Record:
+        line = entry.product or "files"  # files have no line of their own: each product is one
+        source, event_id = self.event_of(entry)
+        envelope = Envelope(
+            id=event_id,
+            source=source,
+            line=line,
+            recorded_at=datetime.fromtimestamp(entry.mtime_ns / 1e9, tz=UTC),
+            is_simulated=entry.golden_part is not None,
+            golden_part=entry.golden_part,
+        )  # no sha256: the digest we took ourselves says nothing about what the camera sent
+        return Record(
+            offset=entry.offset,
+            name=str(file),
+            key=line,
+            envelope=envelope,
+            payload=payload,
+            product=entry.product,
+            rejection=rejection,
+        )
+
+    def event_of(self, entry: ManifestEntry) -> tuple[str, str]:
+        """Source and id of an entry's event: a golden part is another event each time that it is sent."""
+        if entry.golden_part is not None:
+            return f"/triad-golden/{self.log.uuid}", str(entry.offset)
+        return file_of(entry.path).as_uri(), entry.sha256 or f"unreadable-{entry.offset}"
+
+    def _rejected(self, entry: ManifestEntry, file: Path, reason: RejectReason, detail: str) -> Record:
+        return self._record_of(entry, file, payload=None, rejection=FrameRejected(reason, detail))
 
 
 def open_folder_log(engine: Engine) -> FolderLog:
@@ -119,31 +156,6 @@ def open_folder_log(engine: Engine) -> FolderLog:
     with transaction(engine) as connection:
         log = open_log(connection, kind=LogKind.FOLDER, name="files", uuid=str(identity))
     return FolderLog(engine=engine, log=log)
-
-
-def _record_of(
-    entry: ManifestEntry, file: Path, *, payload: bytes | None, rejection: FrameRejected | None = None
-) -> Record:
-    line = entry.product or "files"  # files have no line of their own: each product is one
-    envelope = Envelope(
-        id=entry.sha256 or f"unreadable-{entry.offset}",
-        source=file.as_uri(),
-        line=line,
-        recorded_at=datetime.fromtimestamp(entry.mtime_ns / 1e9, tz=UTC),
-    )  # no sha256: the digest we took ourselves says nothing about what the camera sent
-    return Record(
-        offset=entry.offset,
-        name=str(file),
-        key=line,
-        envelope=envelope,
-        payload=payload,
-        product=entry.product,
-        rejection=rejection,
-    )
-
-
-def _rejected(entry: ManifestEntry, file: Path, reason: RejectReason, detail: str) -> Record:
-    return _record_of(entry, file, payload=None, rejection=FrameRejected(reason, detail))
 
 
 def path_in_manifest(file: Path) -> str:

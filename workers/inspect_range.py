@@ -274,11 +274,17 @@ class Ends:
 
 
 def _messages(claim: Claim, ends: Ends, decided_at: datetime) -> list[Message]:
+    """Golden parts are kept to ourselves: no part stands at a gate for them."""
     asking = set(ends.asking)
     verdicts = [
         verdict_message(claim, row, decided_at=decided_at, awaits_rationale=row.offset in asking)
         for row in ends.verdicts
+        if row.golden_part is None
     ]
-    dead_letters = [dead_letter_message(claim, row, envelope) for row, envelope in ends.dead_letters]
+    dead_letters = [
+        dead_letter_message(claim, row, envelope)
+        for row, envelope in ends.dead_letters
+        if envelope is None or envelope.golden_part is None
+    ]
     lost = [lost_message(claim, absence) for absence in ends.absences if absence.kind is AbsenceKind.LOST]
     return verdicts + dead_letters + lost

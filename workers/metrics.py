@@ -4,12 +4,13 @@ Label values come from closed lists, apart from lines (see `line_labels`), topic
 the plant's. Whatever a frame's own words are (parts, lots, file names) never becomes a label.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from pipelines.errors import RejectReason
+from pipelines.golden import GoldenResult
 from pipelines.verdict import Outcome
 from storage.schema import BatchKind
 from workers.build import Build
@@ -184,3 +185,39 @@ class LedgerMetrics:
             ["topic", "partition"],
         )
         self.unpublished_messages = gauge("unpublished_messages", "Messages that wait in the outbox.")
+        self.golden_checks = Counter(
+            "golden_checks_total",
+            "Frames of golden parts, by what came of them.",
+            ["line", "outcome"],
+            namespace=PREFIX,
+            registry=registry,
+        )
+        self.golden_last_check_timestamp = gauge(
+            "golden_last_check_timestamp_seconds",
+            "When a golden part of a line was last judged; none where planners send none.",
+            ["line"],
+        )
+        self._golden_lines = LineLabels()
+
+    def know_golden_line(self, line: str) -> None:
+        """A line with golden parts has its labels from the start, while there is room."""
+        label = self._golden_lines.of(line)
+        for result in GoldenResult:
+            self.golden_checks.labels(label, result)
+
+    def golden_check(self, line: str, result: GoldenResult) -> None:
+        """A golden frame was judged, by this process."""
+        self.know_golden_line(line)
+        self.golden_checks.labels(self._golden_lines.if_known(line), result).inc()
+
+    def golden_last_checks(self, times: Mapping[str, float]) -> None:
+        """Of these lines and no others, in seconds since 1970; beyond the known lines, the oldest of them."""
+        by_label: dict[str, float] = {}
+        for line, at in times.items():
+            label = self._golden_lines.of(line)
+            by_label[label] = min(at, by_label.get(label, at))
+        for label, at in by_label.items():
+            self.golden_last_check_timestamp.labels(label).set(at)
+        for metric in self.golden_last_check_timestamp.collect():
+            for label in {sample.labels["line"] for sample in metric.samples} - by_label.keys():
+                self.golden_last_check_timestamp.remove(label)

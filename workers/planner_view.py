@@ -22,12 +22,12 @@ class PlannerView:
 
     engine: Engine
     registry: CollectorRegistry
-    _ledger: LedgerMetrics = field(init=False)
+    ledger: LedgerMetrics = field(init=False)
     _ends: tuple[LogEnd, ...] = field(default=(), init=False)
     _planned_bytes: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self._ledger = LedgerMetrics(self.registry)
+        self.ledger = LedgerMetrics(self.registry)
 
     def planned(self, planned: Planned, topics: Mapping[int, str]) -> None:
         """``topics`` is by the ledger's log id."""
@@ -55,4 +55,4 @@ class PlannerView:
     def observe(self) -> None:
         """Raises ``StageUnavailable`` when the database does not answer."""
         with reading(self.engine) as connection:
-            observe_ledger(connection, self._ledger, self._ends, planned_bytes=self._planned_bytes)
+            observe_ledger(connection, self.ledger, self._ends, planned_bytes=self._planned_bytes)

@@ -18,6 +18,7 @@ from storage.partitions import ensure_partitions
 from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
 from workers.chores import Chore, run_chores
+from workers.golden_view import GoldenView
 from workers.heap import few_arenas
 from workers.kafka_sink import open_kafka_sink
 from workers.offset_export import OffsetExport
@@ -34,6 +35,8 @@ from workers.watchdog import Watchdog
 from workers.wiring import (
     Stores,
     claimant,
+    golden_checker,
+    golden_sender,
     kafka_logs,
     live_planner,
     load_models,
@@ -94,6 +97,9 @@ def run_planner(settings: Settings) -> None:
                 most_open=settings.most_planned_batches,
             )
 
+        golden_view = GoldenView(
+            engine=stores.engine, metrics=view.ledger, is_sending=settings.golden_every_s > 0
+        )
         chores = [
             Chore(name="partitions", every_s=_UPKEEP_S, do=make_partitions),
             Chore(name="plan", every_s=settings.poll_s, do=plan),
@@ -102,14 +108,34 @@ def run_planner(settings: Settings) -> None:
             Chore(name="sweep", every_s=_SWEEP_S, do=sweeping.sweep, on_outage=sweeping.outage),
             Chore(name="show", every_s=_SHOW_S, do=view.observe),
             Chore(name="export offsets", every_s=_EXPORT_S, do=lambda: export.export(logs.names())),
+            *_golden_chores(stores, golden_view),
         ]
         ready = {chore.name: _answers(chore) for chore in chores if chore.name in ("plan", "ring", "sweep")}
-        ready["partitions"] = view.stopped  # a word for people: this process is as ready as it can be
+        # Words for people: this process is as ready as it can be.
+        ready |= {"partitions": view.stopped, "golden parts": golden_view.health}
         with (
             closing(logs),
             serving(settings, shown, live={}, ready=ready, is_draining=stopping.is_set),
         ):
             run_chores(chores, stopping)
+
+
+def _golden_chores(stores: Stores, view: GoldenView) -> list[Chore]:
+    checker, sender, every_s = golden_checker(stores), golden_sender(stores), stores.settings.golden_every_s
+
+    def send() -> None:
+        try:
+            sender.send_if_due(timedelta(seconds=every_s))
+        except InputRefused as refusal:  # a line without a topic is no reason to plan nothing
+            _log.error("golden parts not sent", why=str(refusal))
+
+    chores = [
+        Chore(name="check golden parts", every_s=_SWEEP_S, do=lambda: view.closed(checker.check())),
+        Chore(name="show golden parts", every_s=_SHOW_S, do=view.observe),
+    ]
+    if every_s:
+        chores.append(Chore(name="send golden parts", every_s=min(every_s, _EXPORT_S), do=send))
+    return chores
 
 
 def run_worker(settings: Settings, queue: BatchKind) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,11 @@ from pipelines.regions import ViewRule
 from pipelines.retrieve.index import ReferenceIndex
 from storage.database import transaction
 from storage.knowledge import save_knowledge
+from storage.normals import StoredNormal, save_normals
 from storage.pictures import PictureStore
 from storage.recipes import save_recipe, set_current
 from storage.references import NewReference, Reference, load_references, save_references
+from storage.schema import NormalRole
 from workers.picture_files import find_pictures
 
 if TYPE_CHECKING:
@@ -192,14 +194,8 @@ class ProductShelf:
     ) -> Recipe:
         """Files first, rows after: a crash between them leaves files that nothing names, no half product."""
         localizer = self._keep_localizer(frames, fitted)
-        references = [
-            NewReference(
-                sha256=(uri := self._keep_picture(frames[place])).removeprefix("picture:").partition(".")[0],
-                picture_uri=uri,
-                embedding=embedding.astype("<f4").tobytes(),
-            )
-            for place, embedding in zip(fitted.references, fitted.embeddings, strict=True)
-        ]
+        uris = {place: self._keep_picture(frames[place]) for place in range(len(frames))}
+        references = new_references(fitted, uris)
         index = ReferenceIndex.build(range(len(references)), fitted.embeddings)
         with transaction(self.engine) as connection:
             revision = None if known is None else save_knowledge(connection, known)
@@ -219,6 +215,7 @@ class ProductShelf:
                 score_rule=fitted.score_rule,
             )
             set_current(connection, product, save_recipe(connection, recipe))
+            save_normals(connection, recipe.hash, _as_normals(fitted, uris))
         return recipe
 
     def _reason_rule(
@@ -239,24 +236,28 @@ class ProductShelf:
         return LocalizerPart(
             name=fitted.expert,
             digest=fitted.memory.digest,
-            memory_uri=self._keep_memory(fitted.memory),
+            memory_uri=self.keep_memory(fitted.memory),
             backbone=None if backbone is None else backbone().digest,
             backbone_folder=None if backbone is None else str(backbone().folder),
-            parity=tuple(
-                ParityFrame(picture_uri=self._keep_beside(frames[place]), score=score)
-                for place, score in fitted.parity
+            parity=self.keep_parity(
+                fitted, {place: (frames[place].payload, _suffix(frames[place])) for place, _ in fitted.parity}
             ),
         )
 
-    def _keep_memory(self, memory: FittedLocalizer) -> str:
+    def keep_memory(self, memory: FittedLocalizer) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "memory.safetensors")
             write_memory(file, memory.tensors())
             return self.memories.put(file.read_bytes(), "tensors")
 
-    def _keep_beside(self, frame: NormalFrame) -> str:
-        """With the memories: whoever can load them can check them."""
-        return self.memories.put(frame.payload, _suffix(frame))
+    def keep_parity(
+        self, fitted: FittedProduct, payloads: Mapping[int, tuple[bytes, str]]
+    ) -> tuple[ParityFrame, ...]:
+        """Beside the memories: whoever loads them can check them. ``payloads`` with suffixes, by position."""
+        return tuple(
+            ParityFrame(picture_uri=self.memories.put(*payloads[place]), score=score)
+            for place, score in fitted.parity
+        )
 
     def _keep_picture(self, frame: NormalFrame) -> str:
         return self.pictures.put(frame.payload, _suffix(frame))
@@ -264,6 +265,33 @@ class ProductShelf:
 
 def _suffix(frame: NormalFrame) -> str:
     return Path(frame.name).suffix.lower().removeprefix(".") or "bin"
+
+
+def new_references(fitted: FittedProduct, uris: Mapping[int, str]) -> list[NewReference]:
+    """The references of a fitted product; ``uris`` is by position in the pictures that it was fitted on."""
+    return [
+        NewReference(
+            sha256=sha256_in(uris[place]),
+            picture_uri=uris[place],
+            embedding=embedding.astype("<f4").tobytes(),
+        )
+        for place, embedding in zip(fitted.references, fitted.embeddings, strict=True)
+    ]
+
+
+def sha256_in(uri: str) -> str:
+    """The digest in a picture's URI: the store names files by content."""
+    return uri.removeprefix("picture:").partition(".")[0]
+
+
+def _as_normals(fitted: FittedProduct, uris: Mapping[int, str]) -> list[StoredNormal]:
+    """All frames that decide the recipe, so that it can be learned again with more."""
+    roles = dict.fromkeys(fitted.split.memory, NormalRole.LEARNED)
+    roles |= dict.fromkeys(fitted.split.calibration, NormalRole.HELD_OUT)
+    return [
+        StoredNormal(role=role, sha256=sha256_in(uris[place]), picture_uri=uris[place])
+        for place, role in sorted(roles.items())
+    ]
 
 
 def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowledge | None:

@@ -150,6 +150,12 @@ class Settings(BaseSettings):
     give_up_after_s: float = Field(
         default=60.0, ge=0, description="a command ends when a service stays unavailable for this long"
     )
+    golden_every_s: float = Field(
+        default=0.0, ge=0, description="a planner sends every golden part this often; 0 sends none"
+    )
+    golden_wait_s: float = Field(
+        default=300.0, gt=0, description="a golden part without a verdict after this long is missing"
+    )
     http_host: str = Field(default="127.0.0.1", description="where metrics and health are served")
     http_port: int = Field(
         default=0, ge=0, le=65_535, description="port of metrics and health of this process; 0 serves none"

@@ -32,6 +32,9 @@ from workers.watchdog import Watchdog
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from workers.golden_checking import GoldenChecker
+    from workers.golden_parts import GoldenShelf
+    from workers.golden_sending import GoldenSender
     from workers.kafka_logs import KafkaLogs
     from workers.loaded_models import LoadedModels
     from workers.products import ProductShelf
@@ -140,6 +143,34 @@ def sweeper(stores: Stores, *, log: Callable[[int], FrameLog], watch: Watch | No
         grace_s=stores.settings.lease_s / 2,  # a living worker renews every third of a lease
         watch=watch or Watch(),
     )
+
+
+def golden_sender(stores: Stores) -> GoldenSender:
+    """Where frames come from Kafka."""
+    from workers.golden_producer import producer_to
+    from workers.golden_sending import GoldenSender, topic_for
+
+    lines = StoredLines(stores.engine)
+    topics = [each.strip() for each in stores.settings.frames_topics.split(",") if each.strip()]
+    return GoldenSender(
+        engine=stores.engine,
+        pictures=stores.pictures,
+        topic_of=topic_for(lambda line: lines.line(line).site, topics),
+        open_producer=producer_to(stores.settings),
+    )
+
+
+def golden_checker(stores: Stores) -> GoldenChecker:
+    from workers.golden_checking import GoldenChecker
+
+    return GoldenChecker(engine=stores.engine, wait=timedelta(seconds=stores.settings.golden_wait_s))
+
+
+def golden_shelf(stores: Stores, models: Models) -> GoldenShelf:
+    """Where golden parts are added."""
+    from workers.golden_parts import GoldenShelf
+
+    return GoldenShelf(engine=stores.engine, pictures=stores.pictures, models=models)
 
 
 def plan_bounds(settings: Settings) -> PlanBounds:

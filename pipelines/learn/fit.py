@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, how many are d
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FittedProduct:
-    """What was learned. ``references`` are positions in the list of normal pictures, or of the batch if none.
+    """What was learned. ``references`` and ``split`` are positions in the normal pictures, or in the batch.
 
     ``embeddings`` is (len(references), D) float32, L2-normalised. ``parity`` holds the raw scores of a few of
     these pictures, by position. ``notes`` are sentences for the person.
@@ -47,6 +47,7 @@ class FittedProduct:
     embeddings: NDArray[np.float32]
     parity: tuple[tuple[int, float], ...]
     notes: tuple[str, ...]
+    split: Split
     groups: GroupedCalibration | None = None
     score_rule: ScoreRule | None = None
 
@@ -76,7 +77,7 @@ def fit_product(
         text=asked.text,
         to_scale=_at(pictures, split.to_scale),
     )
-    return _calibrated(pictures, split, fit_chosen(given, networks, asked), networks, asked, progress)
+    return calibrated(pictures, split, fit_chosen(given, networks, asked), networks, asked, progress)
 
 
 def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: Progress) -> FittedProduct:
@@ -90,7 +91,7 @@ def _fit_batch(networks: Networks, asked: Asked, rate: float | None, progress: P
     given = Given(
         batch=_at(asked.batch, split.memory), text=asked.text, to_scale=_at(asked.batch, split.to_scale)
     )
-    return _calibrated(asked.batch, split, fit_chosen(given, networks, asked), networks, asked, progress)
+    return calibrated(asked.batch, split, fit_chosen(given, networks, asked), networks, asked, progress)
 
 
 def _at(pictures: Sequence[Picture], places: Sequence[int]) -> list[Picture]:
@@ -128,7 +129,7 @@ def fit_templates(
         "fits; what is off by more than a pixel counts"
     )
     chosen = Chosen(expert=TEMPLATE_DIFFERENCE, memory=memory, note=note)
-    return _calibrated(pictures, split, chosen, networks, asked, progress)
+    return calibrated(pictures, split, chosen, networks, asked, progress)
 
 
 def bare_recipe(product: str, fitted: FittedProduct) -> Recipe:
@@ -158,24 +159,36 @@ def fit_unlabelled(
     progress("learning what is normal", 0, len(split.memory))
     memory = fit_expert(PATCH_MEMORY, Given(normals=_at(pictures, split.memory)), networks)
     chosen = Chosen(expert=PATCH_MEMORY, memory=memory, note="each frame is compared patch by patch")
-    return _calibrated(pictures, split, chosen, networks, NOTHING_MORE, progress)
+    return calibrated(pictures, split, chosen, networks, NOTHING_MORE, progress)
 
 
-def _calibrated(
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Thresholds:
+    """What the frames held out say of a memory. ``worst`` is their worst pixel, by position."""
+
+    calibration: Calibration
+    decision: Decision
+    regions: RegionRule
+    groups: GroupedCalibration | None
+    worst: dict[int, float]
+    notes: tuple[str, ...]
+
+
+def thresholds(
     pictures: Sequence[Picture],
     split: Split,
-    chosen: Chosen,
-    networks: Networks,
+    memory: FittedLocalizer,
     asked: Asked,
-    progress: Progress,
-) -> FittedProduct:
+    progress: Progress = lambda what, done, of: None,
+) -> Thresholds:
+    """Calibrate a memory on the frames that ``split`` holds out, by light and zone where there are any."""
     worst: dict[int, float] = {}
     scores: list[float] = []
     measured: list[Measured] = []
     pixels: list[NDArray[np.float32]] = []
     for done, i in enumerate(split.calibration):
         progress("calibrating", done, len(split.calibration))
-        (anomaly,) = chosen.memory.localize([pictures[i]])
+        (anomaly,) = memory.localize([pictures[i]])
         told = scored(anomaly, asked.score_rule)
         worst[i] = anomaly.frame_score
         scores.append(told.frame_score)
@@ -185,23 +198,40 @@ def _calibrated(
     rate = None if split.is_provisional else split.rate
     levels = [level_of(pictures[i]) for i in split.memory]
     groups = groups_for(measured, learned_levels=levels, rate=rate, zones=asked.zones)
+    return Thresholds(
+        calibration=calibration,
+        decision=decision_for(calibration, split, groups),
+        regions=region_rule(calibration, split.rate, pixels),
+        groups=groups,
+        worst=worst,
+        notes=group_notes(groups, learned_levels=levels, rate=rate),
+    )
+
+
+def calibrated(
+    pictures: Sequence[Picture],
+    split: Split,
+    chosen: Chosen,
+    networks: Networks,
+    asked: Asked,
+    progress: Progress,
+) -> FittedProduct:
+    """All that goes with a fitted memory: thresholds from those held out, references from the others."""
+    found = thresholds(pictures, split, chosen.memory, asked, progress)
     shown = split.memory or split.calibration  # templates are drawings: beside a frame a frame is shown
     references = shown[:: max(1, len(shown) // MOST_REFERENCES)][:MOST_REFERENCES]
     return FittedProduct(
         expert=chosen.expert,
         memory=chosen.memory,
-        calibration=calibration,
-        decision=decision_for(calibration, split, groups),
-        regions=region_rule(calibration, split.rate, pixels),
+        calibration=found.calibration,
+        decision=found.decision,
+        regions=found.regions,
         references=references,
         embeddings=networks.encoder().embedding(_at(pictures, references)),
-        parity=_parity(pictures, worst, split.memory, chosen.memory),
-        notes=(
-            *notes_on(split),
-            chosen.note,
-            *group_notes(groups, learned_levels=levels, rate=rate),
-        ),
-        groups=groups,
+        parity=_parity(pictures, found.worst, split.memory, chosen.memory),
+        notes=(*notes_on(split), chosen.note, *found.notes),
+        split=split,
+        groups=found.groups,
         score_rule=asked.score_rule,
     )
 

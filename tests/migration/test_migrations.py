@@ -182,6 +182,19 @@ def test_a_planner_of_the_version_before_goes_on_during_the_upgrade(at_0001: Eng
     assert (claim.batch_id, claim.priority) == (3, 0)
 
 
+def test_a_worker_of_the_version_before_writes_production_and_no_golden_part(at_0001: Engine) -> None:
+    """It knows neither column: what it writes, and what is there, is as it always was."""
+    migrate(at_0001)
+
+    with transaction(at_0001) as connection:
+        again = (
+            _DATA_OF_0001[6].replace("(:at, 1, 0, 1, 0, 0, ", "(:at, 1, 0, 1, 0, 1, ").replace("'e'", "'f'")
+        )
+        connection.execute(text(again), {"at": _AT[connection.dialect.name]})
+        found = connection.execute(text("SELECT is_simulated, golden_part FROM verdict_now")).all()
+    assert [(bool(row.is_simulated), row.golden_part) for row in found] == [(False, None)] * 2
+
+
 def test_going_back_to_the_first_schema_keeps_what_it_knew(at_0001: Engine) -> None:
     with reading(at_0001) as connection:
         before = catalogue(connection)

@@ -118,6 +118,7 @@ def test_a_full_message_is_read_as_its_producer_meant_it() -> None:
                 exposureus="12.5",
                 encodercount="-7",
                 simulated="true",
+                goldenpart="line-3/ab12",
             ),
             ("content-type", b"application/octet-stream"),
             ("ce_dataschema", b"urn:whatever"),
@@ -150,6 +151,7 @@ def test_a_full_message_is_read_as_its_producer_meant_it() -> None:
         exposure_us=12.5,
         encoder_count=-7,
         is_simulated=True,
+        golden_part="line-3/ab12",
     )
 
 
@@ -193,6 +195,12 @@ def test_a_malformed_attribute_is_an_invalid_envelope(name: str, value: str) -> 
         assert read_envelope(headers(**{name: value}), key=None, line=LINE).encoder_count is None
     else:
         assert reason(headers(**{name: value})) is RejectReason.ENVELOPE_INVALID
+
+
+def test_a_golden_part_says_that_it_is_simulated() -> None:
+    """Else a camera that sends the header by mistake would take its frames out of the plant's figures."""
+    assert reason(headers(goldenpart="line-3/ab12")) is RejectReason.ENVELOPE_INVALID
+    assert reason(headers(goldenpart="line-3/ab12", simulated="false")) is RejectReason.ENVELOPE_INVALID
 
 
 def test_headers_must_be_utf8_single_few_and_small() -> None:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from pipelines.errors import RejectReason, StageUnavailable
+from pipelines.golden import GoldenResult
 from pipelines.verdict import Outcome
 from storage.batches import BatchKind, Claim, Expired
 from storage.dead_letters import DeadLetterRow
@@ -28,6 +29,7 @@ DEPLOY = DOCUMENT.parents[1] / "deploy" / "prometheus"
 LATE = {  # of label sets that only the plant can give
     *("triad_lost_frames_total", "triad_last_verdict_timestamp_seconds", "triad_seconds_to_retention"),
     "triad_planning_stopped",
+    *("triad_golden_checks_total", "triad_golden_last_check_timestamp_seconds"),
 }
 ALLOWED_LABELS = {
     *("line", "station", "stage", "model", "verdict", "reason", "code"),  # of our conventions
@@ -181,6 +183,41 @@ def test_a_replay_raises_no_figure_of_the_live_stream() -> None:
     after = samples(metrics.registry)
     assert {name for name in after if after[name] != before[name]} == {"triad_replayed_frames_total"}
     assert after["triad_replayed_frames_total"] == 2
+
+
+def test_a_golden_part_is_received_and_raises_no_figure_of_production() -> None:
+    metrics = fresh_metrics(lines=["line-1"])
+    before = samples(metrics.registry)
+    late = a_verdict(captured_at=NOON - timedelta(days=9), expires_at=NOON, recorded_at=NOON)
+    golden = replace(late, golden_part="line-1/ab", is_simulated=True)
+
+    Counting(metrics).batch_inspected(CLAIM, Inspected(decided_at=NOON, verdicts=[golden]))
+
+    after = samples(metrics.registry)
+    received = 'triad_frames_received_total{line="line-1"}'
+    assert {name for name in after if after[name] != before.get(name)} == {received}
+
+
+def test_a_simulated_line_that_is_no_golden_part_has_its_figures() -> None:
+    metrics = fresh_metrics(lines=["line-1"])
+    row = replace(a_verdict(), is_simulated=True)
+
+    Counting(metrics).batch_inspected(CLAIM, Inspected(decided_at=NOON, verdicts=[row]))
+
+    assert samples(metrics.registry)['triad_verdicts_total{line="line-1",verdict="pass"}'] == 1
+
+
+def test_golden_checks_of_a_hundred_and_first_line_are_of_no_line_by_name() -> None:
+    metrics = LedgerMetrics(registry := CollectorRegistry())
+    for number in range(MOST_LINES + 2):
+        metrics.golden_check(f"line-{number}", GoldenResult.OK)
+    metrics.golden_last_checks({"line-0": 7.0, "line-100": 5.0, "line-101": 3.0})
+
+    found = samples(registry)
+    assert found['triad_golden_checks_total{line="other",outcome="ok"}'] == 2
+    assert found['triad_golden_last_check_timestamp_seconds{line="other"}'] == 3, "the oldest"
+    metrics.golden_last_checks({})
+    assert not [name for name in samples(registry) if "last_check" in name]
 
 
 def test_after_a_hundred_lines_the_next_is_other_and_the_known_ones_keep_their_label() -> None:

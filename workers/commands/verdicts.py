@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -50,6 +51,7 @@ def list_(
     until: Until = None,
     run: Run = 0,
     limit: Annotated[int, typer.Option(help="At most this many, 1 to 1000.")] = 50,
+    golden: Annotated[bool, typer.Option("--golden", help="Golden parts, which are else left out.")] = False,
     after: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
     time_zone: Annotated[str, typer.Option(help="For the times shown, such as Europe/Berlin.")] = "UTC",
     as_json: AsJson = False,
@@ -64,7 +66,7 @@ def list_(
     from storage.verdict_queries import list_verdicts
     from workers.wiring import open_stores
 
-    wanted = _filter(product, line, outcome, since, until, run)
+    wanted = replace(_filter(product, line, outcome, since, until, run), is_golden=golden)
     stores = open_stores(loaded_settings(context).settings)
     with reading(stores.engine) as connection:
         page = list_verdicts(connection, wanted, after=after, limit=limit)
