@@ -39,6 +39,7 @@ from workers.golden_view import GoldenView
 from workers.manifest_scan import scan
 from workers.metrics import LedgerMetrics
 from workers.planner import Planner
+from workers.processes import _golden_chores
 from workers.settings import Settings
 from workers.watch import Inspected
 from workers.wiring import Stores, claimant, golden_checker, open_stores, plan_bounds, works
@@ -382,3 +383,17 @@ def test_on_the_command_line(tmp_path: Path, settings: Settings, stores: Stores)
     assert golden("remove", item["id"]).returncode == 0
     again = golden("remove", item["id"])
     assert (again.returncode, b"there is none" in again.stderr) == (5, True)
+
+
+def test_a_planner_goes_on_though_a_golden_part_has_no_topic(tmp_path: Path, stores: Stores) -> None:
+    add(stores, write_plate(tmp_path / "good.png", PASSING), Outcome.PASS)
+    view = GoldenView(engine=stores.engine, metrics=LedgerMetrics(CollectorRegistry()), is_sending=True)
+    asked = settings_of(tmp_path / "home", golden_every_s=60, frames_topics="frames.a,frames.b")
+
+    chores = {each.name: each for each in _golden_chores(replace(stores, settings=asked), view)}
+    for chore in chores.values():
+        chore.run()
+
+    assert set(chores) == {"check golden parts", "show golden parts", "send golden parts"}
+    assert all(chore.is_begun for chore in chores.values())
+    assert "send golden parts" not in {each.name for each in _golden_chores(stores, view)}, "off by default"
