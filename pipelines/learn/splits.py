@@ -114,7 +114,8 @@ def notes_on(split: Split) -> tuple[str, ...]:
         used += f", {len(split.to_scale)} to bring experts to one scale"
     if not split.is_provisional:
         return (f"{used}; false-reject rate {split.rate:.3g}",)
-    needed = 2 * normals_needed(RATES[-1] / split.places)
+    fewest = normals_needed(RATES[-1] / split.places)
+    needed = (2 if split.memory else 1) * fewest + len(split.to_scale)
     note = (
         f"{used}; provisional: verdicts are pass or review, never fail. With {needed} frames known to be "
         f"normal a false-reject rate of {RATES[-1]:.0%} can be kept"
