@@ -29,7 +29,7 @@ from pipelines.localize.defect_network import COMPARED_STRIDE_PX, DefectNetwork
 from pipelines.localize.encoder import Encoder
 from pipelines.localize.experts import SURFACE_WEIGHTS
 from pipelines.localize.memory_file import MemoryTensors, opened_memory, require_made_with, write_memory
-from pipelines.localize.patch_memory import PatchMemory, delivered, nearest_distance
+from pipelines.localize.patch_memory import delivered, nearest_distance, remember
 from pipelines.localize.surface_network import normalised
 
 BUNDLED = SURFACE_WEIGHTS
@@ -76,9 +76,9 @@ class SurfaceExpert:
     def fit(cls, pictures: Sequence[Picture], *, encoder: Encoder, network: DefectNetwork) -> Self:
         """Remember patches of one or more normal pictures, as the patch memory does; the network is as given.
 
-        Raises: as `PatchMemory.fit`.
+        Raises: as `remember`.
         """
-        return cls(encoder, PatchMemory.fit(pictures, encoder=encoder).patches, network)
+        return cls(encoder, remember(pictures, encoder=encoder).patches, network)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
