@@ -173,16 +173,24 @@ def test_zones_are_read_at_products_add_and_kept_in_the_recipe(tmp_path: Path) -
     assert (body["verdicts"], body["before"]["fail"], body["after"]["fail"]) == (1, 1, 1)
 
 
-def test_zones_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--zones", "{folder}/zones.yaml"), "zones.yaml: zones[0].right is 7; write a share from 0 to 1"),
+        (("--zones", "{folder}/none.yaml"), "none.yaml: cannot be read"),
+        (("--score-window-px", "8"), "a window of 8 px: give an odd number from 3 to 255"),
+    ],
+)
+def test_what_cannot_be_used_at_products_add_is_refused(
+    tmp_path: Path, given: tuple[str, ...], words: str
+) -> None:
     plate = write_plate(tmp_path / "plate.png")
     (tmp_path / "zones.yaml").write_text(ZONES.replace("0.5", "7"))
-    done = triad(
-        *("products", "add", "x", "--normal", plate, "--zones", tmp_path / "zones.yaml"),
-        home=tmp_path / "home",
-    )
+    asked = [each.format(folder=tmp_path) for each in given]
+    done = triad("products", "add", "x", "--normal", plate, *asked, home=tmp_path / "home")
 
     assert done.returncode == 5
-    assert "zones.yaml: zones[0].right is 7; write a share from 0 to 1" in complaint(done)
+    assert words in complaint(done)
 
 
 @pytest.fixture(scope="module")
