@@ -24,10 +24,11 @@ from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.features import PatchFeatures
+from pipelines.localize.pixel_scores import pixel_scores
 
 DEFAULT_SIZE = 3000
 _ASKED_AT_ONCE = 2048  # patches compared in one go: 2048 x 4000 float32 is 33 MB
-_FIT_AT_ONCE = 8  # pictures
+_FIT_AT_ONCE, _FIT_PIXELS = 8, 16_000_000  # pictures, or as many as have so many pixels together
 _CANDIDATE_NUMBERS = 10_000_000  # what the coreset is chosen from: all of 24 frames of 640x640 at 64 features
 
 
@@ -79,25 +80,31 @@ class PatchMemory:
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
-        grids = self.encoder.patch_grids([_delivered(picture) for picture in pictures])
         try:
-            return [self._map(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
+            distances = self._distances([_delivered(picture) for picture in pictures])
+            return [self._map(picture, each) for picture, each in zip(pictures, distances, strict=True)]
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"patch memory on {self.encoder.device}: {error}") from error
 
     @torch.inference_mode()
-    def _map(self, picture: Picture, grid: Tensor) -> AnomalyMap:
-        distance = nearest_distance(grid.flatten(0, 1), self.patches).reshape(1, 1, *grid.shape[:2])
-        distance = _quiet_at_the_rim(distance)
-        on_pixels = functional.interpolate(
-            distance, scale_factor=float(self.encoder.stride_px), mode="bilinear"
+    def _distances(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        """(rows, columns) each; the features, which take as much memory as a map, are let go of."""
+        grids = self.encoder.patch_grids(pictures)
+        return [nearest_distance(grid.flatten(0, 1), self.patches).reshape(grid.shape[:2]) for grid in grids]
+
+    @torch.inference_mode()
+    def _map(self, picture: Picture, distance: Tensor) -> AnomalyMap:
+        rows = picture.height_px if picture.is_complete else picture.valid_lines
+        scores = pixel_scores(
+            _quiet_at_the_rim(distance[None, None])[0, 0],
+            stride_px=self.encoder.stride_px,
+            smoothing_px=self.settings.smoothing_px,
+            height_px=rows or 0,
+            width_px=picture.width_px,
         )
-        smooth = _smoothed(on_pixels, self.settings.smoothing_px)[0, 0].cpu().numpy()
-        scores = np.zeros((picture.height_px, picture.width_px), np.float32)
-        rows = (
-            picture.height_px if picture.valid_lines is None else min(picture.valid_lines, picture.height_px)
-        )
-        scores[:rows] = smooth[:rows, : picture.width_px]
+        if not picture.is_complete:
+            missing = picture.height_px - len(scores)
+            scores = np.pad(scores, ((0, missing), (0, 0)))
         return AnomalyMap(scores)
 
     def save(self, path: Path) -> None:
@@ -140,8 +147,10 @@ def _sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: 
     """Patches (n, D) on the encoder's device, equally many of each picture as far as it has them."""
     rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
-    for start in range(0, len(pictures), _FIT_AT_ONCE):
-        complete = [_delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
+    largest = max(picture.height_px * picture.width_px for picture in pictures)
+    at_once = max(1, min(_FIT_AT_ONCE, _FIT_PIXELS // largest))
+    for start in range(0, len(pictures), at_once):
+        complete = [_delivered(picture) for picture in pictures[start : start + at_once]]
         for grid in encoder.patch_grids(complete):
             flat = grid.flatten(0, 1)
             share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))
@@ -169,16 +178,3 @@ def _quiet_at_the_rim(distance: Tensor) -> Tensor:
             filled = functional.pad(inside, (width, width, width, width), mode="replicate")
             distance = torch.minimum(distance, filled)
     return distance
-
-
-def _smoothed(scores: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of (1, 1, H, W), mirrored at the rim."""
-    if sigma_px <= 0:
-        return scores
-    reach = min(int(3 * sigma_px + 0.5), scores.shape[2] - 1, scores.shape[3] - 1)
-    steps = torch.arange(-reach, reach + 1, device=scores.device, dtype=scores.dtype)
-    kernel = torch.exp(-0.5 * (steps / sigma_px).square())
-    kernel = kernel / kernel.sum()
-    padded = functional.pad(scores, (reach, reach, reach, reach), mode="reflect")
-    across = functional.conv2d(padded, kernel[None, None, None])
-    return functional.conv2d(across, kernel[None, None, :, None])

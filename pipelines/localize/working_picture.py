@@ -29,7 +29,10 @@ def halved(picture: Picture) -> Field:
         raise FrameRejected(
             RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
         )
-    scaled = picture.pixels[:rows].astype(np.float32) / np.float32(2**picture.bit_depth - 1)
+    scaled = picture.pixels[:rows].astype(np.float32)
+    scaled /= np.float32(
+        2**picture.bit_depth - 1
+    )  # in place: of a wide frame each copy is a quarter gigabyte
     return resized(scaled, rows * WORKING_SHARE, picture.width_px * WORKING_SHARE)
 
 

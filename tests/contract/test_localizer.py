@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from pipelines.errors import FrameRejected
-from pipelines.frame import Picture
+from pipelines.frame import Envelope, Frame, Picture
+from pipelines.inspection import Inspector
+from pipelines.localize.calibration import Calibration
 from pipelines.localize.encoder import load_encoder
 from pipelines.localize.localizer import Localizer
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.localize.reference_difference import ReferenceDifference
+from pipelines.recipe import Decision, LocalizerPart, Recipe
+from pipelines.regions import RegionRule, ViewRule
 from tests.layouts import layout
 
 
@@ -43,11 +47,24 @@ def fitted_patch_memory() -> Localizer:
     return PatchMemory.fit([grain(k) for k in range(4)], encoder=load_encoder(), size=400)
 
 
+def fitted_patch_memory_in_tiles() -> Localizer:
+    """As for a frame too large to be looked at in one go."""
+    encoder = load_encoder(largest_pass=1)
+    return PatchMemory.fit([grain(k) for k in range(4)], encoder=encoder, size=400)
+
+
 def fitted_reference_difference() -> Localizer:
     return ReferenceDifference.fit([layout(k) for k in range(8)])
 
 
-@pytest.fixture(scope="module", params=[(fitted_patch_memory, grain), (fitted_reference_difference, layout)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        (fitted_patch_memory, grain),
+        (fitted_patch_memory_in_tiles, grain),
+        (fitted_reference_difference, layout),
+    ],
+)
 def fitted(request: pytest.FixtureRequest) -> tuple[Localizer, Normal]:
     make, normal = request.param
     return make(), normal
@@ -135,6 +152,35 @@ def test_lines_the_camera_did_not_deliver_are_not_scored(localizer: Localizer, s
     assert cut.scores.shape == pixels.shape
     assert not cut.scores[64:].any()
     np.testing.assert_allclose(cut.scores[:64], short.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("valid_lines", [0, 20, 64, 95])
+def test_a_frame_with_missing_lines_never_passes(
+    localizer: Localizer, surface: Normal, valid_lines: int
+) -> None:
+    """By a recipe that passes everything else; where too little is left to look at, it is rejected."""
+    recipe = Recipe(
+        product="surface",
+        profile="tiny",
+        localizer=LocalizerPart(name="any", digest=localizer.digest, memory_uri="memory:none"),
+        calibration=Calibration.of([1e6] * 99),
+        decision=Decision(fail_p=0.01, review_p=0.02),
+        regions=RegionRule(peak_score=1e6, extent_score=1e6),
+        views=ViewRule(view_px=32),
+    )
+    inspector = Inspector(recipe=recipe, localizer=localizer)
+    envelope = Envelope(id="1", source="camera", line="line")
+
+    def outcome(picture: Picture) -> str:
+        frame = Frame(envelope=envelope, picture=picture, product="surface", sha256="0" * 64)
+        try:
+            return inspector.inspect([frame])[0].verdict.outcome.value
+        except FrameRejected as rejected:
+            return rejected.reason.value
+
+    assert outcome(surface(9)) == "pass"
+    cut = outcome(Picture(pixels=surface(9).pixels, valid_lines=valid_lines))
+    assert cut == ("review" if valid_lines >= 32 else "geometry_mismatch")
 
 
 def test_the_digest_is_a_sha256(localizer: Localizer) -> None:
