@@ -4,10 +4,9 @@ import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePath
-from typing import cast
 
 from console.overlay import heat_picture, jpeg, png, thumbnail
-from pipelines.frame import Picture, Pixels
+from pipelines.frame import Picture
 from pipelines.inspection import Inspection, asks_for_rationale, shown_of
 from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
@@ -103,9 +102,8 @@ def _above(inspection: Inspection, pictures: PictureStore) -> dict[str, object]:
     seam = inspection.frame.seam
     if seam is None or seam.above is None or all(each.top >= 0 for each in inspection.verdict.regions):
         return {}
-    lines = Picture(
-        pixels=cast("Pixels", seam.above[-seam.judged_px :]), bit_depth=inspection.frame.picture.bit_depth
-    )
+    pixels = seam.above[-seam.judged_px :]
+    lines = Picture(pixels=pixels, bit_depth=inspection.frame.picture.bit_depth)
     uri = pictures.put(png(lines.rgb8()), "png")
     return {"above": {"lines": seam.judged_px, "before": seam.before, "uri": uri}}
 
