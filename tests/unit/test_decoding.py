@@ -6,6 +6,7 @@ import time
 import tracemalloc
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -253,10 +254,11 @@ def test_sizes_must_be_what_line_and_envelope_declare() -> None:
 
 
 def test_the_widest_line_cameras_frame_is_read_without_a_declaration() -> None:
-    raw = {"pixel_format": PixelFormat.MONO8, "width_px": 16_384, "content_type": "application/octet-stream"}
+    envelope = declared(pixel_format=PixelFormat.MONO8, width_px=16_384, height_px=4_096)
+    higher = replace(envelope, height_px=4_097)
 
-    assert read(bytes(16_384 * 4_096), ANY, declared(**raw, height_px=4_096)).height_px == 4_096
-    assert reason(bytes(16_384), envelope=declared(**raw, height_px=4_097)) is RejectReason.TOO_LARGE
+    assert read(bytes(16_384 * 4_096), ANY, envelope).height_px == 4_096
+    assert reason(bytes(16_384 * 4_097), envelope=higher) is RejectReason.TOO_LARGE
 
 
 def test_bytes_must_be_what_content_type_or_name_say() -> None:
