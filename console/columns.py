@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from pipelines.regions import Region
 from storage.verdicts import StoredVerdict
 
 SCHEMA_VERSION = "1"
@@ -56,7 +57,11 @@ COLUMNS = (
         name="evidence", kind=Kind.NUMBER, meaning="1 - p_value", read=lambda verdict: 1 - verdict.p_value
     ),
     _own("score", Kind.NUMBER, "raw score, higher is worse, comparable within a recipe only"),
-    _own("regions", Kind.REGIONS, "tight half-open boxes on the frame, worst first"),
+    _own(
+        "regions",
+        Kind.REGIONS,
+        "tight half-open boxes on the frame, worst first; of a web, with the ids of defects",
+    ),
     _concluded("defect", Kind.LABEL, "defect id, normal or unknown, by the rationale", "defect"),
     _concluded("process_step", Kind.LABEL, "process step id, by the rationale", "process_step"),
     _concluded("confidence", Kind.NUMBER, "the reasoner's own, 0 to 1", "confidence"),
@@ -108,12 +113,17 @@ def verdict_item(verdict: StoredVerdict) -> dict[str, object]:
 
 
 def region_items(verdict: StoredVerdict) -> list[dict[str, object]]:
-    return [asdict(region) for region in verdict.regions]
+    return [_region(region) for region in verdict.regions]
+
+
+def _region(region: Region) -> dict[str, object]:
+    """Ids of defects are there for webs alone."""
+    return {name: value for name, value in asdict(region).items() if value is not None}
 
 
 def _plain(value: Any) -> object:
     if isinstance(value, datetime):
         return z_time(value)
     if isinstance(value, tuple):
-        return [asdict(each) for each in value]
+        return [_region(each) for each in value]
     return value

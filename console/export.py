@@ -112,6 +112,7 @@ def _schema() -> "pa.Schema":
 
     box = [(side, pa.int32()) for side in ("left", "top", "right", "bottom")]
     rest = [("peak", pa.float64()), ("p_value", pa.float64()), ("area_px", pa.int64())]
+    of_webs = [("defect_id", pa.string()), ("runs_on", pa.string())]
     types = {
         Kind.TEXT: pa.string(),
         Kind.LABEL: pa.dictionary(pa.int32(), pa.string()),
@@ -119,7 +120,7 @@ def _schema() -> "pa.Schema":
         Kind.NUMBER: pa.float64(),
         Kind.BOOLEAN: pa.bool_(),
         Kind.TIME: pa.timestamp("us", tz="UTC"),
-        Kind.REGIONS: pa.list_(pa.struct([*box, *rest])),
+        Kind.REGIONS: pa.list_(pa.struct([*box, *rest, *of_webs])),
     }
     fields = [
         pa.field(column.name, types[column.kind], metadata={"meaning": column.meaning}) for column in COLUMNS

@@ -163,7 +163,8 @@ def _same_shape(reference: Image, frame: ReportFrame) -> bool:
 def _box(region: Region, number: int, number_size: int, frame: ReportFrame) -> Box:
     """The number stands above its box, or inside where there is no room above."""
     above = region.top - number_size * 0.3
-    baseline = above if above > number_size else min(region.top + number_size, frame.height_px - 2)
+    inside = max(0, region.top) + number_size  # on a web a region may begin above the frame
+    baseline = above if above > number_size else min(inside, frame.height_px - 2)
     return Box(
         number=number,
         region=region,

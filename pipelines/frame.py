@@ -83,7 +83,7 @@ class Geometry:
     width_px: int | None = None
     height_px: int | None = None
     max_side_px: int = 32_768
-    max_pixels: int = 64_000_000
+    max_pixels: int = 2**26  # 16,384 × 4,096
     max_bytes: int = 128 * 1024 * 1024
     pixel_format: PixelFormat | None = None
     bit_depth: int | None = None  # of unpacked 16-bit samples (10, 12 or 16); None: the container's own depth
@@ -99,6 +99,7 @@ class Line:
     time_zone: str = "UTC"
     product: str | None = None
     is_digest_required: bool = False
+    seam_px: int | None = None  # lines of the frame before that a web's frame is inspected with; None: no web
     priority: int = 0  # 0 to 9; ranges that hold frames of a higher line are planned and claimed first
 
 
@@ -137,10 +138,40 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Seam:
+    """What lies above a frame that was cut from a web (paper, film, steel strip).
+
+    ``name`` is the frame's own in the ids of defects, ``before`` that of the frame before. ``above`` has that
+    frame's last lines, at most ``seam_px``, as wide and deep as the frame's own pixels. Without it ``note``
+    says why, and ``is_unseen`` whether there is web that nobody could inspect across the seam.
+    """
+
+    seam_px: int
+    name: str
+    before: str | None = None
+    above: Pixels | None = None
+    note: str | None = None
+    is_unseen: bool = False
+
+    @property
+    def judged_px(self) -> int:
+        """How many of the lines above are judged once more, with this frame below them.
+
+        The frame before saw them at its border, where little is around a place. A quarter: the rest is there
+        so that they are seen as if there were no border above them either.
+        """
+        return 0 if self.above is None else min(self.seam_px // 4, len(self.above))
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Frame:
-    """One picture on its way to a verdict. ``sha256`` is of the payload's bytes, in hex."""
+    """One picture on its way to a verdict. ``sha256`` is of the payload's bytes, in hex.
+
+    ``seam`` is given for frames of a web.
+    """
 
     envelope: Envelope
     picture: Picture
     product: str
     sha256: str
+    seam: Seam | None = None

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pipelines.frame import Geometry, Line, PixelFormat
 from pipelines.plain_yaml import FieldReader, joined, kind_of, read_plain_yaml
+from pipelines.web import LEAST_SEAM_PX, MOST_SEAM_PX
 
 LARGEST_FILE_BYTES = 256 * 1024
 LARGEST_ID = 200  # characters of a line's id: it is the key of every record
@@ -89,7 +90,7 @@ class _Reader(FieldReader):
 
     def _line(self, content: object, path: str) -> DeclaredLine:
         optional = ("site", "geometry", "time_zone", "product", "products", "digest_required", "priority")
-        fields = self.fields(content, path, ("id",), optional)
+        fields = self.fields(content, path, ("id",), (*optional, "web"))
         if "product" in fields and "products" in fields:
             raise self.refusal(joined(path, "product"), "stands beside products; keep one of the two")
         line = Line(
@@ -99,9 +100,14 @@ class _Reader(FieldReader):
             time_zone=self._time_zone(fields, path),
             product=self._product(fields, path) if "product" in fields else None,
             is_digest_required=self._truth(fields, "digest_required", path),
+            seam_px=self._seam(fields["web"], joined(path, "web")) if "web" in fields else None,
             priority=self._number(fields, "priority", path, 0, HIGHEST_PRIORITY) or 0,
         )
         return DeclaredLine(line=line, products=self._products(fields, path))
+
+    def _seam(self, content: object, path: str) -> int | None:
+        fields = self.fields(content, path, ("seam_px",))
+        return self._number(fields, "seam_px", path, LEAST_SEAM_PX, MOST_SEAM_PX)
 
     def _geometry(self, content: object, path: str) -> Geometry:
         fields = self.fields(content, path, (), (*_MOST, "pixel_format", "bit_depth"))

@@ -16,6 +16,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom of the *outermost pi
 
 # Of a field that came after the first recipes: none is left out of what is hashed (`pipelines.recipe`).
 LATER = {"is_later": True}
+_ROWS_AT_ONCE = 256  # all that lies above the threshold may be all of the map
 _MOST_SPOTS = 1000  # merging compares each with each; a map so torn says nothing about where to look
 
 
@@ -55,6 +56,10 @@ class Region:
 
     ``peak`` is the worst raw score inside; ``p_value`` is that peak against the calibration frames' worst
     pixels (small is worst); ``area_px`` counts the pixels that belong to it, at most the box's.
+
+    On a web ``top`` and ``bottom`` may be negative: rows of the frame before. ``defect_id`` is then the same
+    in all regions, of either frame, that are one defect across the seam. A region that reaches over both
+    seams of its frame names the lower one's in ``runs_on``: the same defect goes on under that id.
     """
 
     left: int
@@ -64,6 +69,8 @@ class Region:
     peak: float
     p_value: float
     area_px: int
+    defect_id: str | None = None
+    runs_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +100,8 @@ def find_regions(anomaly: AnomalyMap, rule: RegionRule, calibration: Calibration
 
     Pixels that touch only at a corner belong to the same region.
     """
+    if np.float32(anomaly.frame_score) < np.float32(rule.peak_score):
+        return ()  # nearly every frame: what follows takes twice the map's memory
     return boxed(
         anomaly.scores,
         is_within=anomaly.scores >= rule.extent_score,
@@ -115,7 +124,7 @@ def boxed(
     Of the rule only areas and distances count. ``p_value`` is asked for the worst score of a region's peaks,
     with the row and column where it is.
     """
-    _, found, measured, _ = cv2.connectedComponentsWithStats(is_within.astype(np.uint8), connectivity=8)
+    _, found, measured, _ = cv2.connectedComponentsWithStats(is_within.view(np.uint8), connectivity=8)
     labels, stats = np.asarray(found, np.int32), np.asarray(measured, np.int32)
     bad = [int(k) for k in np.unique(labels[is_peak & is_within]) if stats[k, 4] >= rule.min_area_px]
     margin = rule.margin_px or 0
@@ -186,21 +195,27 @@ def base_view(picture: Picture, view_px: int) -> NDArray[np.uint8]:
 
 
 def crop_view(picture: Picture, view: View, view_px: int) -> NDArray[np.uint8]:
-    """What the view shows as (view_px, view_px, 3) RGB; one that is not square is stretched, as in Triad."""
-    crop = picture.pixels[view.top : view.bottom, view.left : view.right]
+    """What the view shows as (view_px, view_px, 3) RGB; one that is not square is stretched, as in Triad.
+
+    A view that begins above the picture (in the frame before, on a web) shows as much from its top on.
+    """
+    down = max(0, -view.top)
+    crop = picture.pixels[view.top + down : view.bottom + down, view.left : view.right]
     return _resized(crop, picture.bit_depth, view_px)
 
 
 def _outer_boxes(scores: NDArray[np.float32], share: float) -> list[tuple[float, Box]]:
     """The worst score and tight box of the ``_MOST_SPOTS`` worst outer contours, worst first."""
     low, high = float(scores.min()), float(scores.max())
-    above = (scores > np.float32(low + share * (high - low))).astype(np.uint8)
+    above = (scores > np.float32(low + share * (high - low))).view(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     # A tight box may hold parts of other contours: only its own pixels say how bad a contour is.
     peaks = np.full(count, -np.inf, np.float32)
-    inside = above > 0
-    np.maximum.at(peaks, labels[inside].astype(np.intp), scores[inside])
+    for row in range(0, len(scores), _ROWS_AT_ONCE):
+        rows = slice(row, row + _ROWS_AT_ONCE)
+        inside = above[rows] > 0
+        np.maximum.at(peaks, labels[rows][inside].astype(np.intp), scores[rows][inside])
     outer = np.array([labels[y, x] for x, y in (contour[0, 0] for contour in contours)], np.intp)
     left, top, width, height = stats[outer, :4].T
     order = np.lexsort((left, top, -peaks[outer]))[:_MOST_SPOTS]  # the same in any OpenCV

@@ -103,6 +103,7 @@ _KEY = (verdict_now.c.planned_at, verdict_now.c.batch_id, verdict_now.c.offset)
 _NEWEST_FIRST = tuple(each.desc() for each in _KEY)
 _COMPUTED = ("id", "outcome", "fast_outcome", "regions")
 _SAME_NAME = tuple(each.name for each in fields(StoredVerdict) if each.name not in _COMPUTED)
+_REGION = frozenset(each.name for each in fields(Region))
 
 
 def list_verdicts(
@@ -186,9 +187,14 @@ def _stored(row: Row[Any]) -> StoredVerdict:
         id=public_id(row.batch_id, row.offset),
         outcome=row.current_outcome,
         fast_outcome=row.outcome,
-        regions=tuple(Region(**region) for region in row.regions),
+        regions=tuple(_region(region) for region in row.regions),
         **same,
     )
+
+
+def _region(body: Mapping[str, Any]) -> Region:
+    """What a newer Triadline says of it besides is left out."""
+    return Region(**{name: value for name, value in body.items() if name in _REGION})
 
 
 def _cursor(last: StoredVerdict) -> str:

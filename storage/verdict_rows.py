@@ -116,6 +116,7 @@ def save_amendment(
 
 _SAME_NAME = tuple(each.name for each in fields(VerdictRow) if each.name != "regions")
 _REGION = tuple(each.name for each in fields(Region))
+_OF_WEBS = ("defect_id", "runs_on")  # left out where not set: workers of the version before know neither
 
 
 def _columns(row: VerdictRow, claim: Claim) -> dict[str, Any]:
@@ -126,8 +127,13 @@ def _columns(row: VerdictRow, claim: Claim) -> dict[str, Any]:
         "log_id": claim.log_id,
         "partition": claim.partition,
         "fence": claim.fence,
-        "regions": [{name: getattr(region, name) for name in _REGION} for region in row.regions],
+        "regions": [_region(region) for region in row.regions],
     }
+
+
+def _region(region: Region) -> dict[str, object]:
+    body = {name: getattr(region, name) for name in _REGION}
+    return {name: value for name, value in body.items() if name not in _OF_WEBS or value is not None}
 
 
 def _require_fits(claim: Claim, row: VerdictRow) -> None:

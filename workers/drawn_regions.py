@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pipelines.decoding import decode_picture
 from pipelines.errors import FrameRejected, InputRefused
 from pipelines.frame import Geometry
-from pipelines.inspection import without_missing_lines
-from pipelines.regions import Region, find_regions
+from pipelines.frame_evidence import weigh
+from pipelines.regions import Region
 from storage.database import reading, transaction
 from storage.recipes import current_recipes, load_recipe, save_recipe, set_current
 from workers.products import load_localizer
@@ -108,4 +108,4 @@ def _regions_of(file: Path, recipe: Recipe, localizer: Localizer) -> tuple[Regio
         raise InputRefused(f"{file}: {error.strerror}") from error
     except FrameRejected as rejection:
         raise InputRefused(f"{file}: {rejection}") from rejection
-    return find_regions(without_missing_lines(anomaly, picture), recipe.regions, recipe.calibration)
+    return weigh(anomaly, picture, recipe).regions

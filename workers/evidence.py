@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import PurePath
 
 from console.overlay import heat_picture, jpeg, png, thumbnail
-from pipelines.inspection import Inspection, asks_for_rationale, shown_to_reasoner
+from pipelines.frame import Picture
+from pipelines.inspection import Inspection, asks_for_rationale, shown_of
 from pipelines.kept_payload import decoding_of, decoding_to_json
 from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
@@ -77,7 +78,9 @@ def verdict_row(
         thumbnail_uri=pictures.put(jpeg(thumbnail(frame.picture)), "jpg"),
         picture_uri=keep_payload(record, pictures) if is_kept else None,
         reference_id=reference_id,
-        case=_case(inspection) | (_shown(inspection, expert, pictures) if asks else {}),
+        case=_case(inspection)
+        | _above(inspection, pictures)
+        | (_shown(inspection, expert, pictures) if asks else {}),
         is_simulated=envelope.is_simulated,
         golden_part=envelope.golden_part,
     )
@@ -103,12 +106,23 @@ def _case(inspection: Inspection) -> dict[str, object]:
     return case if measured is None else case | {"measured": asdict(measured)}
 
 
+def _above(inspection: Inspection, pictures: PictureStore) -> dict[str, object]:
+    """The lines of the frame before that a region reaches into: a person must see the defect as a whole."""
+    seam = inspection.frame.seam
+    if seam is None or seam.above is None or all(each.top >= 0 for each in inspection.verdict.regions):
+        return {}
+    pixels = seam.above[-seam.judged_px :]
+    lines = Picture(pixels=pixels, bit_depth=inspection.frame.picture.bit_depth)
+    uri = pictures.put(png(lines.rgb8()), "png")
+    return {"above": {"lines": seam.judged_px, "before": seam.before, "uri": uri}}
+
+
 def _shown(inspection: Inspection, expert: Expert, pictures: PictureStore) -> dict[str, object]:
     """The pictures that the reasoner will be shown.
 
     Saved as pixels, not as boxes on the payload: the log may drop the frame before its turn comes, and a
     lossy picture would not be what the fast verdict was about.
     """
-    shown = shown_to_reasoner(inspection.frame.picture, inspection.views, view_px=expert.view_px)
+    shown = shown_of(inspection, view_px=expert.view_px)
     base = pictures.put(png(shown.base), "png")
     return {"shown": {"base": base, "views": [pictures.put(png(view), "png") for view in shown.views]}}

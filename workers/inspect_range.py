@@ -30,6 +30,7 @@ from workers.claimant import Claimant, NotYet
 from workers.evidence import keep_payload, verdict_row, wants_rationale
 from workers.expert import Expert, Models
 from workers.frame_log import Absence, FrameLog, Record
+from workers.frames_before import FramesBefore
 from workers.log_lines import bound_trace
 from workers.messages import Message, dead_letter_message, lost_message, tell, verdict_message
 from workers.proved_absences import save_absence
@@ -75,15 +76,22 @@ class InspectDesk:
             received_at=now,
             has_reason_room=self.has_reason_room(),
         )
-        log = self.log(claim.log_id)
+        log = whole = self.log(claim.log_id)
         if replay is not None:
             log = ReplayedLog(log=log, replay=replay, lines=self.reading_ahead.lines)
+        before = FramesBefore(
+            log=whole,
+            claim=claim,
+            lines=self.reading_ahead.lines,
+            received_at=now,
+            most_bytes=self.reading_ahead.most_bytes,
+        )
         began = time.monotonic()
         with (
             self.reading_ahead.pieces(log, claim, recipes=hashes, received_at=now) as pieces,
             behind(self._kept) as keeping,
         ):
-            for number, call in enumerate(calls(self._admitted(pieces, ends), self.call_size)):
+            for number, call in enumerate(calls(self._admitted(pieces, before, ends), self.call_size)):
                 checkpoint()
                 if number == 0 and self._is_too_long(claim, call, now):
                     self._cut_in_two(claim)
@@ -96,7 +104,7 @@ class InspectDesk:
         self._write(claim, ends)
         self.duration.note(frames=claim.end_offset - claim.first_offset, seconds=time.monotonic() - began)
 
-    def _admitted(self, pieces: Iterable[Piece], ends: "Ends") -> Iterator[Admitted]:
+    def _admitted(self, pieces: Iterable[Piece], before: FramesBefore, ends: "Ends") -> Iterator[Admitted]:
         """The decoded frames in order; what else the pieces hold is settled in passing."""
         for piece in pieces:
             ends.absences += piece.absences
@@ -104,7 +112,7 @@ class InspectDesk:
             ends.line_priority = max(ends.line_priority, piece.line_priority)
             for record, error in piece.refused:
                 self._give_up(record, error, ends)
-            yield from piece.admitted
+            yield from before.with_seams(piece)
 
     def _is_too_long(self, claim: Claim, call: Sequence[Admitted], now: datetime) -> bool:
         """Whether a deadline would pass before the range is done: its verdicts come all at once."""

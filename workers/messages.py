@@ -59,6 +59,9 @@ def verdict_message(
         "recipe": row.recipe,
         "note": row.note,
     }
+    ids = dict.fromkeys((each.defect_id, each.runs_on) for each in row.regions if each.defect_id is not None)
+    if ids:  # of a web; whoever reads other lines sees the message that they know
+        body["defects"] = [{"id": defect_id, "runs_on": runs_on} for defect_id, runs_on in ids]
     return row.line, MessageKind.VERDICT.value, body
 
 

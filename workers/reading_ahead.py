@@ -16,7 +16,8 @@ from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
 from workers.prefetch import prefetched
 from workers.watch import Stage, Watch
 
-_DECODED_AT_ONCE = 8  # frames
+_DECODED_AT_ONCE = 8  # frames, or as many as have so many pixels together
+_PIXELS_AT_ONCE = 32_000_000
 _DECODED_AHEAD = 2  # such pieces, beside the one in hand
 _READS_HELD = 3  # one read ahead, one in the thread's hands, one being decoded
 _DECODERS = min(4, os.cpu_count() or 1)
@@ -87,17 +88,26 @@ class ReadingAhead:
                 (end,) = bisected([record], admit_one)
             return record, end
 
+        at_once = 1  # until somebody has seen how large this range's frames are
         with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
             for read in reads:
                 yield self._of_read(read)
-                for start in range(0, len(read.records), _DECODED_AT_ONCE):
-                    piece = Piece()
-                    for record, end in threads.map(ready, read.records[start : start + _DECODED_AT_ONCE]):
+                start = 0
+                while start < len(read.records):
+                    piece, end_of_piece = Piece(), start + at_once
+                    for record, end in threads.map(ready, read.records[start:end_of_piece]):
                         if isinstance(end, Exception):
                             piece.refused.append((record, end))
                         else:
                             piece.admitted.append(end)
+                    start, at_once = end_of_piece, _at_once(piece)
                     yield piece
+
+
+def _at_once(piece: Piece) -> int:
+    """How many frames like the piece's largest are decoded together."""
+    sizes = [each.frame.picture.height_px * each.frame.picture.width_px for each in piece.admitted]
+    return max(1, min(_DECODED_AT_ONCE, _PIXELS_AT_ONCE // max(sizes, default=1)))
 
 
 def _keys(read: RangeRead) -> set[str]:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import pairwise
@@ -23,14 +24,20 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipelines.errors import FrameRejected, InputRefused, RejectReason, StageUnavailable
 from pipelines.frame import Picture, Pixels
+from pipelines.localize.canvas import Canvas
+from pipelines.localize.exposure import exposure_of
 from pipelines.localize.surface_network import SurfaceFeatures, SurfaceNetwork, normalised
+from pipelines.localize.tiles import Span, tiles
 
 STRIDE_PX = 8  # of what is handed out; the network itself works down to 4 px
 WHOLE_SIDE_PX = 256
 SMALLEST_SIDE_PX = 32
 RIM_CELLS = 2  # mirrored all around, then cut off: at the network's own border features are unlike any other
 BUNDLED = "encoder.safetensors"
+REACH_PX = 176  # no patch depends on more around it: 172 px, and cuts must lie on multiples of 16
+_GRID_PX = 16  # the network's coarsest cells
 _PIXELS_PER_PASS = 1_000_000  # keeps the activations of one pass below about 0.5 GB
+_LARGEST_PASS = 1_500_000  # a picture that needs more is looked at in tiles
 
 _Result = TypeVar("_Result")
 
@@ -39,11 +46,15 @@ class Encoder:
     """A frozen `SurfaceNetwork` with the SHA-256 of its weights file.
 
     Takes pictures of any size: mirrored at the rim, results cut back. What a picture
-    gives does not depend on the others in the call (within 1e-4).
+    gives does not depend on the others in the call (within 1e-4), nor on ``largest_pass``, the pixels above
+    which it is looked at in tiles: each sees all that its patches depend on.
     """
 
-    def __init__(self, network: SurfaceNetwork, digest: str, device: str = "cpu") -> None:
+    def __init__(
+        self, network: SurfaceNetwork, digest: str, device: str = "cpu", *, largest_pass: int = _LARGEST_PASS
+    ) -> None:
         self.digest = digest
+        self.largest_pass = largest_pass
         self.device = device
         self.stride_px = STRIDE_PX
         _fold_normalisation(network.eval().requires_grad_(False))
@@ -62,13 +73,42 @@ class Encoder:
         """As `patch_features`, left on the device. Each is the mean of the network's own four 4 px cells."""
 
         def cut(seen: SurfaceFeatures, k: int, picture: Picture) -> Tensor:
-            rows, columns = -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
-            # With its first axis: of three axes alone the channels would be laid out anew, at 20 ms a frame.
-            averaged = functional.avg_pool2d(seen.patches[k : k + 1], 2)[0].permute(1, 2, 0)
-            inner = averaged[RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
-            return functional.normalize(inner.contiguous(), dim=2)
+            rows, columns = _grid_shape(picture)
+            inner = _cells(seen, k)[RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
+            return inner.contiguous()
 
-        return self._each(pictures, cut)
+        is_wide = [self._is_wide(each) for each in pictures]
+        in_one = iter(
+            self._each([each for each, wide in zip(pictures, is_wide, strict=True) if not wide], cut)
+        )
+        return [
+            self._in_tiles(each) if wide else next(in_one)
+            for each, wide in zip(pictures, is_wide, strict=True)
+        ]
+
+    def _is_wide(self, picture: Picture) -> bool:
+        if min(picture.height_px, picture.width_px) < SMALLEST_SIDE_PX:
+            return False
+        canvas = _canvas(picture)
+        return canvas.height * canvas.width > self.largest_pass
+
+    def _in_tiles(self, picture: Picture) -> Tensor:
+        """As `patch_grids`, of one picture, with no more than one tile's activations in memory."""
+        rows, columns = _grid_shape(picture)
+        grid = torch.empty((rows, columns, self._network.to_patches.out_channels), device=self.device)
+        exposure, canvas = exposure_of(picture), _canvas(picture)
+        values = torch.tensor([[exposure.mean], [exposure.deviation]], device=self.device)
+        pieces = tiles(
+            canvas.height, canvas.width, most_pixels=self.largest_pass, margin=REACH_PX, step=_GRID_PX
+        )
+        for tile in pieces:
+            with _device_failures(self.device), torch.inference_mode():
+                rgb = torch.from_numpy(canvas.part(tile).rgb()).to(self.device).permute(2, 0, 1)
+                cells = _cells(self._features(rgb[None], *values), 0)
+            down, here_down = _given(tile.rows, rows)
+            right, here_right = _given(tile.columns, columns)
+            grid[down, right] = cells[here_down, here_right]
+        return grid
 
     def embedding(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """float32 (len(pictures), 128), each of unit length: cosine says how alike two pictures are.
@@ -103,16 +143,15 @@ class Encoder:
 
     @torch.inference_mode()
     def _see(self, pictures: Sequence[Picture]) -> SurfaceFeatures:
-        try:
+        exposures = [exposure_of(picture) for picture in pictures]
+        with _device_failures(self.device):
             rgb = torch.from_numpy(np.stack([picture.rgb() for picture in pictures])).to(self.device)
-            rgb = rgb.permute(0, 3, 1, 2)
-            grey = rgb.mean(1).flatten(1)
-            return self._seen(rgb, grey.mean(1), grey.std(1, correction=0))
-        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            raise StageUnavailable(f"encoder on {self.device}: {error}") from error
+            means = torch.tensor([each.mean for each in exposures], device=self.device)
+            deviations = torch.tensor([each.deviation for each in exposures], device=self.device)
+            return self._features(_padded(rgb.permute(0, 3, 1, 2)), means, deviations)
 
-    def _seen(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> SurfaceFeatures:
-        x = normalised(_padded(rgb), mean, deviation).contiguous(memory_format=torch.channels_last)
+    def _features(self, rgb: Tensor, means: Tensor, deviations: Tensor) -> SurfaceFeatures:
+        x = normalised(rgb, means, deviations).contiguous(memory_format=torch.channels_last)
         seen = self._network(x)
         assert isinstance(seen, SurfaceFeatures)
         return seen
@@ -123,10 +162,42 @@ class Encoder:
 
         `mean` and `deviation` (B,) are of the grey of each crop's whole picture.
         """
-        averaged = functional.avg_pool2d(self._seen(rgb, mean, deviation).patches, 2)
+        averaged = functional.avg_pool2d(self._features(_padded(rgb), mean, deviation).patches, 2)
         rows, columns = rgb.shape[2] // STRIDE_PX, rgb.shape[3] // STRIDE_PX
         inner = averaged[:, :, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
         return functional.normalize(inner, dim=1)
+
+
+@contextmanager
+def _device_failures(device: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        raise StageUnavailable(f"encoder on {device}: {error}") from error
+
+
+def _cells(seen: SurfaceFeatures, k: int) -> Tensor:
+    """(rows, columns, D) at `STRIDE_PX`, of all that was seen: means of four of the network's cells."""
+    # With its first axis: of three axes alone the channels would be laid out anew, at 20 ms a frame.
+    averaged = functional.avg_pool2d(seen.patches[k : k + 1], 2)[0].permute(1, 2, 0)
+    return functional.normalize(averaged.contiguous(), dim=2)
+
+
+def _grid_shape(picture: Picture) -> tuple[int, int]:
+    return -(-picture.height_px // STRIDE_PX), -(-picture.width_px // STRIDE_PX)
+
+
+def _canvas(picture: Picture) -> Canvas:
+    """What `_padded` gives, for taking parts of it."""
+    return Canvas(picture=picture, rim_px=RIM_CELLS * STRIDE_PX, step=_GRID_PX)
+
+
+def _given(span: Span, cells: int) -> tuple[slice, slice]:
+    """Where the span's cells lie on the picture's grid of so many, and where in what the tile saw."""
+    first = max(0, span.first // STRIDE_PX - RIM_CELLS)
+    end = min(cells, span.end // STRIDE_PX - RIM_CELLS)
+    offset = RIM_CELLS - span.seen_first // STRIDE_PX
+    return slice(first, end), slice(first + offset, end + offset)
 
 
 def _reject_too_small(picture: Picture) -> None:
@@ -169,14 +240,17 @@ def _fold_normalisation(module: torch.nn.Module) -> None:
         _fold_normalisation(child)
 
 
-def load_encoder(path: Path | None = None, *, device: str = "cpu") -> Encoder:
+def load_encoder(
+    path: Path | None = None, *, device: str = "cpu", largest_pass: int = _LARGEST_PASS
+) -> Encoder:
     """The encoder in `path`, or the bundled one.
 
     Raises:
         InputRefused: no such file, or it is no weights file of this network.
     """
     source, stored = _stored(path)
-    return Encoder(_network(source, stored), hashlib.sha256(stored).hexdigest(), device)
+    digest = hashlib.sha256(stored).hexdigest()
+    return Encoder(_network(source, stored), digest, device, largest_pass=largest_pass)
 
 
 def load_network(path: Path | None = None) -> SurfaceNetwork:

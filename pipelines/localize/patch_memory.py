@@ -28,7 +28,7 @@ from pipelines.localize.pixel_scores import pixel_scores
 DEFAULT_SIZE = 3000
 _ASKED_AT_ONCE = 256  # patches compared in one go: 256 x 3000 float32 stay near a core
 _ASKED_AT_ONCE_ON_DEVICE = 8192  # 100 MB: an accelerator minds calls, not cache
-_FIT_AT_ONCE = 8  # pictures
+_FIT_AT_ONCE, _FIT_PIXELS = 8, 16_000_000  # pictures, or as many as have so many pixels together
 _CANDIDATE_NUMBERS = 10_000_000  # what the coreset is chosen from: all of 24 frames of 640x640 at 64 features
 
 
@@ -77,15 +77,19 @@ class PatchMemory:
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
-        grids = self.encoder.patch_grids([delivered(picture) for picture in pictures])
         try:
-            return [self._map(picture, grid) for picture, grid in zip(pictures, grids, strict=True)]
+            distances = self._distances([delivered(picture) for picture in pictures])
+            return [self._map(picture, each) for picture, each in zip(pictures, distances, strict=True)]
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"patch memory on {self.encoder.device}: {error}") from error
 
     @torch.inference_mode()
-    def _map(self, picture: Picture, grid: Tensor) -> AnomalyMap:
-        distance = nearest_distance(grid.flatten(0, 1), self.patches).reshape(grid.shape[:2])
+    def _distances(self, pictures: Sequence[Picture]) -> list[Tensor]:
+        """(rows, columns) each; the features, which take as much memory as a map, are let go of."""
+        grids = self.encoder.patch_grids(pictures)
+        return [nearest_distance(grid.flatten(0, 1), self.patches).reshape(grid.shape[:2]) for grid in grids]
+
+    def _map(self, picture: Picture, distance: Tensor) -> AnomalyMap:
         return patch_map(
             picture, distance, stride_px=self.encoder.stride_px, smoothing_px=self.settings.smoothing_px
         )
@@ -167,15 +171,18 @@ def patch_map(picture: Picture, scores: Tensor, *, stride_px: int, smoothing_px:
         height_px=rows,
         width_px=picture.width_px,
     )
-    return AnomalyMap(np.pad(delivered_scores, ((0, picture.height_px - rows), (0, 0))))
+    missing = picture.height_px - rows
+    return AnomalyMap(np.pad(delivered_scores, ((0, missing), (0, 0))) if missing else delivered_scores)
 
 
 def sampled_patches(pictures: Sequence[Picture], encoder: PatchFeatures, seed: int) -> list[Tensor]:
     """Patches (n, D) of each picture on the encoder's device, equally many as far as it has them."""
     rng = np.random.default_rng(seed)
     patches: list[Tensor] = []
-    for start in range(0, len(pictures), _FIT_AT_ONCE):
-        complete = [delivered(picture) for picture in pictures[start : start + _FIT_AT_ONCE]]
+    largest = max(picture.height_px * picture.width_px for picture in pictures)
+    at_once = max(1, min(_FIT_AT_ONCE, _FIT_PIXELS // largest))
+    for start in range(0, len(pictures), at_once):
+        complete = [delivered(picture) for picture in pictures[start : start + at_once]]
         for grid in encoder.patch_grids(complete):
             flat = grid.flatten(0, 1)
             share = max(64, _CANDIDATE_NUMBERS // flat.shape[1] // len(pictures))

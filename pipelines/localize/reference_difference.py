@@ -113,13 +113,14 @@ class ReferenceDifference:
         grey = np.ascontiguousarray(seen.mean(2))
         alignments = list(self._registrar.register(grey, most=self.settings.most_references))
         rows = delivered_rows(picture)
-        scores = np.zeros((picture.height_px, picture.width_px), np.float32)
         if alignments:
             found = self._difference(smoothed(seen, self.settings.smoothing), alignments)
-            scores[:rows] = cv2.resize(found, (picture.width_px, rows), interpolation=cv2.INTER_LINEAR)
+            scores = cv2.resize(found, (picture.width_px, rows), interpolation=cv2.INTER_LINEAR)
         else:
-            scores[:rows] = self.settings.unknown_layout
-        return AnomalyMap(scores)
+            scores = np.full((rows, picture.width_px), self.settings.unknown_layout, np.float32)
+        if rows < picture.height_px:
+            scores = np.pad(scores, ((0, picture.height_px - rows), (0, 0)))
+        return AnomalyMap(np.asarray(scores, np.float32))
 
     def _difference(self, seen: Field, alignments: Sequence[Alignment]) -> Field:
         """(height, width): how far the picture is from the mean of what lies over it, in deviations."""

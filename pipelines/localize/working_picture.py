@@ -51,7 +51,9 @@ def _delivered(picture: Picture) -> Field:
         raise FrameRejected(
             RejectReason.GEOMETRY_MISMATCH, f"{size} is smaller than one patch ({SMALLEST_SIDE_PX} px)"
         )
-    return picture.pixels[:rows].astype(np.float32) / np.float32(2**picture.bit_depth - 1)
+    scaled = picture.pixels[:rows].astype(np.float32)
+    scaled /= np.float32(2**picture.bit_depth - 1)  # in place: of a wide frame a copy is a quarter gigabyte
+    return scaled
 
 
 def smoothed(picture: Field, sigma: float) -> Field:

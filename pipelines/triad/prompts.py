@@ -52,9 +52,9 @@ def prompt(case: Case, form: PromptForm, *, is_known: bool) -> str:
 
 
 def place_words(left: int, top: int, right: int, bottom: int, *, width_px: int, height_px: int) -> str:
-    """Where the middle of a box lies, on a grid of three by three."""
+    """Where the middle of a box lies, on a grid of three by three; above the frame, on a web, is its top."""
     column = COLUMNS[min(2, (left + right) * 3 // (2 * width_px))]
-    row = ROWS[min(2, (top + bottom) * 3 // (2 * height_px))]
+    row = ROWS[min(2, max(0, (top + bottom) * 3 // (2 * height_px)))]
     return f"{row} {column}".strip() or "centre"
 
 

@@ -11,9 +11,12 @@ import torch
 from safetensors.numpy import save_file
 
 from pipelines.errors import FrameRejected, InputRefused
-from pipelines.frame import Picture
+from pipelines.frame import Envelope, Frame, Picture
+from pipelines.inspection import Inspector
 from pipelines.localize.backbone import Backbone
+from pipelines.localize.calibration import Calibration
 from pipelines.localize.defect_network import DefectNetwork
+from pipelines.localize.encoder import load_encoder
 from pipelines.localize.expert_kind import Given, Networks
 from pipelines.localize.experts import (
     EXPERTS,
@@ -30,7 +33,10 @@ from pipelines.localize.experts import (
 )
 from pipelines.localize.localizer import FittedLocalizer, Localizer
 from pipelines.localize.memory_file import write_memory
+from pipelines.localize.patch_memory import PatchMemory
 from pipelines.localize.surface_expert import SurfaceExpert
+from pipelines.recipe import Decision, LocalizerPart, Recipe
+from pipelines.regions import RegionRule, ViewRule
 from tests.backbones import save_clip, save_dinov2, save_dinov3
 from tests.boards import board, photographed
 from tests.layouts import layout
@@ -95,8 +101,15 @@ def untrained(expert: str, normal: Normal, networks: Networks) -> FittedLocalize
     return SurfaceExpert.fit(pictures, encoder=networks.encoder(), network=DefectNetwork())
 
 
+def in_tiles(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer:
+    """As for a frame too large to be looked at in one go."""
+    pictures = [normal(k) for k in range(8)]
+    return PatchMemory.fit(pictures, encoder=load_encoder(largest_pass=1), size=400)
+
+
 CASES = (
     Case(expert=PATCH_MEMORY, fit=from_normals),
+    Case(expert=PATCH_MEMORY, fit=in_tiles),
     Case(expert=PATCH_MEMORY, fit=from_normals, save_backbone=save_dinov2, sees=False),
     Case(expert=STEM_MEMORY, fit=from_normals),
     Case(expert=REFERENCE_DIFFERENCE, normal=layout, fit=from_normals),
@@ -251,6 +264,35 @@ def test_lines_the_camera_did_not_deliver_are_not_scored(localizer: Localizer, s
     assert cut.scores.shape == pixels.shape
     assert not cut.scores[64:].any()
     np.testing.assert_allclose(cut.scores[:64], short.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("valid_lines", [0, 20, 64, 95])
+def test_a_frame_with_missing_lines_never_passes(
+    localizer: Localizer, surface: Normal, valid_lines: int
+) -> None:
+    """By a recipe that passes everything else; where too little is left to look at, it is rejected."""
+    recipe = Recipe(
+        product="surface",
+        profile="tiny",
+        localizer=LocalizerPart(name="any", digest=localizer.digest, memory_uri="memory:none"),
+        calibration=Calibration.of([1e6] * 99),
+        decision=Decision(fail_p=0.01, review_p=0.02),
+        regions=RegionRule(peak_score=1e6, extent_score=1e6),
+        views=ViewRule(view_px=32),
+    )
+    inspector = Inspector(recipe=recipe, localizer=localizer)
+    envelope = Envelope(id="1", source="camera", line="line")
+
+    def outcome(picture: Picture) -> str:
+        frame = Frame(envelope=envelope, picture=picture, product="surface", sha256="0" * 64)
+        try:
+            return inspector.inspect([frame])[0].verdict.outcome.value
+        except FrameRejected as rejected:
+            return rejected.reason.value
+
+    assert outcome(surface(9)) == "pass"
+    cut = outcome(Picture(pixels=surface(9).pixels, valid_lines=valid_lines))
+    assert cut == ("review" if valid_lines >= 32 else "geometry_mismatch")
 
 
 def test_the_digest_is_a_sha256(localizer: Localizer) -> None:

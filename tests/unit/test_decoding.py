@@ -6,6 +6,7 @@ import time
 import tracemalloc
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 
 import cv2
@@ -250,6 +251,14 @@ def test_sizes_must_be_what_line_and_envelope_declare() -> None:
     assert reason(payload, geometry=Geometry(max_side_px=63)) is RejectReason.TOO_LARGE
     assert reason(payload, geometry=Geometry(max_pixels=3_000)) is RejectReason.TOO_LARGE
     assert reason(payload, geometry=Geometry(max_bytes=100)) is RejectReason.TOO_LARGE
+
+
+def test_the_widest_line_cameras_frame_is_read_without_a_declaration() -> None:
+    envelope = declared(pixel_format=PixelFormat.MONO8, width_px=16_384, height_px=4_096)
+    higher = replace(envelope, height_px=4_097)
+
+    assert read(bytes(16_384 * 4_096), ANY, envelope).height_px == 4_096
+    assert reason(bytes(16_384 * 4_097), envelope=higher) is RejectReason.TOO_LARGE
 
 
 def test_bytes_must_be_what_content_type_or_name_say() -> None:

@@ -54,7 +54,10 @@ def test_every_field_of_the_guide_exists_and_every_field_is_in_it() -> None:
         read_one("id: a, colour: red")
     with pytest.raises(InputRefused) as of_geometry:
         read_one("id: a, geometry: {colour: red}")
-    named = [str(each.value).split("choose from ")[1].split(", ") for each in (of_line, of_geometry)]
+    with pytest.raises(InputRefused) as of_web:
+        read_one("id: a, web: {colour: red}")
+    refusals = (of_line, of_geometry, of_web)
+    named = [str(each.value).split("choose from ")[1].split(", ") for each in refusals]
     documented = re.findall(r"^\| (.*?) \|", GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
     fields = {name.split(".")[-1] for row in documented for name in re.findall(r"`([\w.]+)`", row)}
@@ -82,6 +85,9 @@ def test_every_field_of_the_guide_exists_and_every_field_is_in_it() -> None:
         ("id: a, geometry: {width_px: 9000, height_px: 9000}", "lines[0].geometry.max_pixels", "raise it"),
         ("id: a, geometry: {pixel_format: Bayer}", "lines[0].geometry.pixel_format", "Mono8"),
         ("id: a, geometry: {bit_depth: 11}", "lines[0].geometry.bit_depth", "10, 12, 16"),
+        ("id: a, web: 384", "lines[0].web", "seam_px"),
+        ("id: a, web: {}", "lines[0].web.seam_px", "add it"),
+        ("id: a, web: {seam_px: 100}", "lines[0].web.seam_px", "from 256 to 4096"),
         ("id: a, product: 'two words'", "lines[0].product", "triad products list"),
         ("id: a, product: p, products: []", "lines[0].product", "keep one"),
         ("id: a, products: []", "lines[0].products", "leave the field out"),
@@ -124,6 +130,13 @@ def test_a_file_that_is_none_is_refused(text: str, said: str) -> None:
         read_lines(text, file="lines.yaml")
 
 
+def test_a_web_and_a_wide_camera_are_declared() -> None:
+    declared = read_one("id: a, web: {seam_px: 384}, geometry: {width_px: 16384, height_px: 4096}")
+
+    assert declared.line.seam_px == 384
+    assert declared.line.geometry.max_pixels == 16_384 * 4_096
+
+
 def test_products_may_be_declared_in_any_order() -> None:
     line = read_one(f"id: a, products: [{{from: 2026-03-02T00:00:00Z, product: q}}, {AT_SIX}]")
 
@@ -136,6 +149,7 @@ lines = st.builds(
     site=st.text(max_size=20),
     product=st.none() | st.text(max_size=20),
     is_digest_required=st.booleans(),
+    seam_px=st.none() | st.integers(256, 4096),
     priority=st.integers(0, 9),
     geometry=st.builds(
         Geometry,

@@ -8,6 +8,7 @@ from jsonschema import ValidationError
 
 from pipelines.errors import RejectReason
 from pipelines.frame import Envelope
+from pipelines.regions import Region
 from pipelines.triad.rationale import VERSION
 from pipelines.verdict import Outcome
 from storage.claims import Claim
@@ -75,6 +76,28 @@ def test_a_verdict_says_whether_it_was_decided_in_time(expires_in_s: float | Non
     assert (line, kind, body["id"], body["fence"]) == ("line-3", "verdict", "17-101", 3)
     assert (body["is_late"], body["is_partial"], body["awaits_rationale"]) == (is_late, True, True)
     assert body["expires_at"] == (expires_at and expires_at.isoformat())
+
+
+def test_a_webs_verdict_names_each_defect_once_and_others_name_none() -> None:
+    region = Region(left=1, top=-2, right=3, bottom=4, peak=0.5, p_value=0.01, area_px=4)
+    regions = [
+        replace(region, defect_id="2-5-100-s1"),
+        replace(region, defect_id="2-5-100-s1"),
+        replace(region, defect_id="2-5-100-s9", runs_on="2-5-101-s9"),
+    ]
+    _, kind, of_web = verdict_message(
+        CLAIM, replace(ROW, regions=tuple(regions)), decided_at=NOON, awaits_rationale=False
+    )
+    _, _, other = verdict_message(
+        CLAIM, replace(ROW, regions=(region,)), decided_at=NOON, awaits_rationale=False
+    )
+
+    require_valid(kind, of_web)
+    assert (of_web["regions"], of_web["defects"]) == (
+        3,
+        [{"id": "2-5-100-s1", "runs_on": None}, {"id": "2-5-100-s9", "runs_on": "2-5-101-s9"}],
+    )
+    assert "defects" not in other
 
 
 def test_an_amendment_is_of_the_verdict_that_it_amends() -> None:

@@ -77,6 +77,17 @@ def test_regions_come_worst_first_with_the_p_value_of_their_peak(
     assert found == find_regions(anomaly, rule, calibration)
 
 
+def test_a_peak_that_single_precision_rounds_down_is_still_reached() -> None:
+    """A map has single precision, and a recipe's threshold double: 0.7 is the larger one there."""
+    found = find_regions(
+        AnomalyMap(np.full((4, 4), 0.7, np.float32)),
+        RegionRule(peak_score=0.7, extent_score=0.5),
+        CALIBRATION,
+    )
+
+    assert len(found) == 1
+
+
 def test_a_region_grows_over_weaker_pixels_and_across_corners() -> None:
     scores = np.zeros((10, 12), np.float32)
     scores[2:4, 2:5] = 0.5

@@ -93,6 +93,7 @@ def _products(declared: DeclaredLine) -> list[str]:
 def _cells(declared: DeclaredLine) -> tuple[object, ...]:
     line, geometry = declared.line, declared.line.geometry
     size = f"{geometry.width_px or 'any'} × {geometry.height_px or 'any'}"
+    size += "" if line.seam_px is None else f", web with {line.seam_px} px seams"
     pixels = geometry.pixel_format or ("" if geometry.bit_depth is None else f"{geometry.bit_depth} bit")
     products = ", ".join(_products(declared))
     return line.id, line.site, products, size, pixels, line.time_zone, line.priority

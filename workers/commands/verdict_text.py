@@ -17,7 +17,10 @@ def verdict_lines(verdict: StoredVerdict, pictures: PictureStore) -> Iterator[st
         yield plain(f"  note: {verdict.note}")
     for number, region in enumerate(verdict.regions, start=1):
         box = f"{region.left},{region.top} to {region.right},{region.bottom}"
-        yield f"  region {number}: {box} px, p-value {region.p_value:.4g}, {region.area_px} px"
+        of_defect = "" if region.defect_id is None else f", defect {region.defect_id}"
+        runs_on = "" if region.runs_on is None else f", which runs on as {region.runs_on}"
+        size = f"p-value {region.p_value:.4g}, {region.area_px} px"
+        yield plain(f"  region {number}: {box} px, {size}{of_defect}{runs_on}")
     for what, uri in (("picture", verdict.picture_uri), ("heat map", verdict.heat_map_uri)):
         if uri is not None:
             yield f"  {what}: {pictures.path(uri)}"
