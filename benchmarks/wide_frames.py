@@ -43,6 +43,7 @@ SEAM_PX = 384
 NORMALS, NORMAL_SIDES = 48, (384, 512)
 WEB_FRAME = (640, 1024)
 MARK = (20, 28)
+PATCHES_PX = 16  # the network's coarsest cells
 AROUND = range(-96, 97, 12)  # middles of the mark, in rows from the seam
 _Result = TypeVar("_Result")
 
@@ -200,6 +201,7 @@ class AtSeam:
     """A mark around a seam against the same mark in the middle of a frame, in shares of its score there."""
 
     row: int  # its middle, from the seam
+    later: float  # the later frame's score alone
     joined: float  # the worst of the two frames' scores
     not_joined: float
     ids: int  # that the regions on it have, in both frames together
@@ -211,7 +213,9 @@ def frame_seam(folder: Path) -> Iterator[AtSeam]:
     for seed, row in enumerate(AROUND, start=10):
         web = with_mark(surface(3 * height, width, seed=seed), height + row, width // 2)
         first, second = web[:height], web[height : 2 * height]
-        cut = height + row - height // 2  # the same web cut so that the mark is in the middle of a frame
+        # The same web cut so that the mark is in the middle of a frame, and on the same place of a patch: its
+        # score depends on how patches cut it, border or no border.
+        cut = (height + row - height // 2) // PATCHES_PX * PATCHES_PX
         seam = Seam(seam_px=SEAM_PX, name="1-0-0")
         before, joined, alone, middle = judge.inspect(
             [
@@ -230,6 +234,7 @@ def frame_seam(folder: Path) -> Iterator[AtSeam]:
         }
         yield AtSeam(
             row=row,
+            later=joined.verdict.score / score - 1,
             joined=max(before.verdict.score, joined.verdict.score) / score - 1,
             not_joined=max(before.verdict.score, alone.verdict.score) / score - 1,
             ids=len(ids),
@@ -242,7 +247,10 @@ def measure_seam(folder: Path) -> dict[str, object]:
         "joined": max(abs(each.joined) for each in seams),
         "not_joined": max(abs(each.not_joined) for each in seams),
         "not_joined_spread": str(Spread.of([each.not_joined for each in seams])),
-        "by_row": [[each.row, round(each.joined, 5), round(each.not_joined, 5), each.ids] for each in seams],
+        "by_row": [
+            [each.row, *(round(share, 5) for share in (each.later, each.joined, each.not_joined)), each.ids]
+            for each in seams
+        ],
     }
 
 
