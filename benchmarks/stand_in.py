@@ -92,6 +92,9 @@ class StandInModels:
     def warm_up(self, *, is_reasoning: bool) -> None:
         pass
 
+    def parity(self) -> str:
+        return "nothing to compare"
+
     def expert(self, recipe: Recipe) -> StandInExpert:
         return StandInExpert(recipe=recipe, cost=self.cost)
 

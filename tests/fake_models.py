@@ -89,6 +89,9 @@ class FakeModels:
     def warm_up(self, *, is_reasoning: bool) -> None:
         self._refuse()
 
+    def parity(self) -> str:
+        return "nothing to compare"
+
     def expert(self, recipe: Recipe) -> FakeExpert:
         self._refuse()
         return FakeExpert(recipe=recipe, before=self.before_inspect)

@@ -15,7 +15,7 @@ from pipelines.frame_evidence import weigh
 from pipelines.regions import Region
 from storage.database import reading, transaction
 from storage.recipes import current_recipes, load_recipe, save_recipe, set_current
-from workers.products import load_localizer
+from workers.recipe_loading import load_localizer
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

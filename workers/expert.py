@@ -36,6 +36,14 @@ class Models(Protocol):
         """Load the weights that every recipe of a profile shares, so that no frame waits for them."""
         ...
 
+    def parity(self) -> str:
+        """In words, that all recipes loaded score as where they were fitted; asked for `/readyz`.
+
+        Raises:
+            StageUnavailable: One does not, and so nothing is judged by it.
+        """
+        ...
+
     def expert(self, recipe: Recipe) -> Expert:
         """Raises ``StageUnavailable`` if the weights cannot be had now, ``InputRefused`` if never."""
         ...

@@ -11,7 +11,7 @@ from pipelines.decoding import payload_sha256
 from pipelines.errors import InputRefused
 from pipelines.inspection import Inspector
 from workers.labelled_run import run_labelled
-from workers.products import read_normals
+from workers.product_input import read_normals
 
 if TYPE_CHECKING:
     from pipelines.learn.datasets import MvtecProduct

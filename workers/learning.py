@@ -19,7 +19,8 @@ from storage.recipe_revisions import save_revision
 from storage.recipes import current_recipes, save_recipe, set_current
 from storage.references import save_references
 from workers.learning_material import Material, OpenedMaterial, gather, open_material
-from workers.products import load_localizer, new_references
+from workers.products import new_references
+from workers.recipe_loading import load_localizer
 
 if TYPE_CHECKING:
     from pipelines.learn.fit import Progress

@@ -13,7 +13,7 @@ from pipelines.localize.expert_kind import Networks
 from pipelines.profiles import TINY, profile
 from storage.database import reading
 from workers.parity import parity_difference
-from workers.products import ReferenceExtractor, load_localizer, load_references_of
+from workers.recipe_loading import ReferenceExtractor, load_localizer, load_references_of
 from workers.watch import Watch
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A product from a folder of normal frames: fit, calibrate, store, and load again what a recipe names."""
+"""A product from a folder of normal frames: fit, calibrate and store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pipelines.decoding import decode_picture
-from pipelines.errors import FrameRejected, InputRefused, StageUnavailable
-from pipelines.frame import Geometry, Picture
-from pipelines.knowledge import ProductKnowledge, read_knowledge
+from pipelines.errors import InputRefused
+from pipelines.knowledge import ProductKnowledge
 from pipelines.localize.expert_kind import Networks
-from pipelines.localize.experts import load_expert, parts_of
-from pipelines.localize.frame_score import ScoreRule
+from pipelines.localize.experts import parts_of
 from pipelines.localize.memory_file import write_memory
-from pipelines.localize.zones import Zone, read_zones
 from pipelines.profiles import profile
 from pipelines.recipe import AmendPolicy, LocalizerPart, ParityFrame, ReasonRule, Recipe, ReferencePart
 from pipelines.regions import ViewRule
@@ -28,28 +22,23 @@ from storage.knowledge import save_knowledge
 from storage.normals import StoredNormal, save_normals
 from storage.pictures import PictureStore
 from storage.recipes import save_recipe, set_current
-from storage.references import NewReference, Reference, load_references, save_references
+from storage.references import NewReference, save_references
 from storage.schema import NormalRole
-from workers.picture_files import find_pictures
+from workers.product_input import (
+    NormalFrame,
+    read_normals,
+    read_product_knowledge,
+    read_product_zones,
+    read_templates,
+    score_rule_of,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from pipelines.learn.fit import FittedProduct, Progress
-    from pipelines.localize.encoder import Encoder
-    from pipelines.localize.localizer import FittedLocalizer, Localizer
+    from pipelines.localize.localizer import FittedLocalizer
     from pipelines.triad.manifest import TriadManifest
-
-MOST_NORMALS = 2_000  # pictures held in memory while fitting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class NormalFrame:
-    """A picture to learn from, as its file has it."""
-
-    name: str
-    payload: bytes
-    picture: Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,143 +281,3 @@ def _as_normals(fitted: FittedProduct, uris: Mapping[int, str]) -> list[StoredNo
         StoredNormal(role=role, sha256=sha256_in(uris[place]), picture_uri=uris[place])
         for place, role in sorted(roles.items())
     ]
-
-
-def read_product_knowledge(file: Path | None, *, product: str) -> ProductKnowledge | None:
-    """Knowledge from a YAML file, which must be about this product.
-
-    Raises:
-        InputRefused: The file cannot be read, or names another product.
-    """
-    if file is None:
-        return None
-    known = read_knowledge(_text_of(file), file=str(file))
-    if known.product != product:
-        raise InputRefused(
-            f"{file}: field product is {known.product!r} and the product is {product!r}: change one of them"
-        )
-    return known
-
-
-def read_templates(paths: Sequence[Path], *, progress: Progress) -> list[Picture]:
-    """Every picture under ``paths``: a frame whose template is missing would be another layout.
-
-    Raises:
-        InputRefused: A path does not exist, a picture cannot be read, or there are too many.
-    """
-    if len(find_pictures(paths).pictures) > MOST_NORMALS:
-        raise InputRefused(
-            f"{', '.join(map(str, paths))}: more than {MOST_NORMALS} templates: divide the product"
-        )
-    frames, unreadable = read_normals(paths, progress=progress)
-    if unreadable:
-        raise InputRefused(f"{len(unreadable)} templates cannot be read (first: {unreadable[0]})")
-    return [frame.picture for frame in frames]
-
-
-def read_product_zones(file: Path | None) -> tuple[Zone, ...]:
-    """Zones from a YAML file; none where no file is given. Raises ``InputRefused`` as ``read_zones``."""
-    return () if file is None else read_zones(_text_of(file), file=str(file))
-
-
-def score_rule_of(window_px: int | None) -> ScoreRule | None:
-    """Raises ``InputRefused`` for a window that is no odd number of pixels, or too large."""
-    try:
-        return None if window_px is None else ScoreRule(window_px=window_px)
-    except ValueError as error:
-        raise InputRefused(f"--score-window-px: {error}") from error
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputRefused(f"{file}: cannot be read as UTF-8 text: {error}") from error
-
-
-def read_normals(
-    paths: Sequence[Path], *, progress: Progress, most: int = MOST_NORMALS
-) -> tuple[list[NormalFrame], tuple[str, ...]]:
-    """Readable pictures under ``paths``, at most ``most`` spread evenly, and a line for each unreadable one.
-
-    Raises:
-        InputRefused: A path does not exist, or there is no readable picture.
-    """
-    files = find_pictures(paths).pictures
-    chosen = [files[i * len(files) // most] for i in range(most)] if len(files) > most else list(files)
-    frames: list[NormalFrame] = []
-    unreadable: list[str] = []
-    for done, file in enumerate(chosen, start=1):
-        try:
-            payload = file.read_bytes()
-            picture = decode_picture(payload, geometry=Geometry(), name=file.name)
-            frames.append(NormalFrame(name=file.name, payload=payload, picture=picture))
-        except FrameRejected as rejection:
-            unreadable.append(f"{file}: {rejection}")
-        except OSError as error:
-            unreadable.append(f"{file}: {error.strerror}")
-        progress("reading normal frames", done, len(chosen))
-    if not frames:
-        first = f" (first: {unreadable[0]})" if unreadable else ""
-        raise InputRefused(f"{', '.join(map(str, paths))}: no readable JPEG, PNG or TIFF picture{first}")
-    return frames, tuple(unreadable)
-
-
-def load_localizer(recipe: Recipe, *, memories: PictureStore, networks: Networks) -> Localizer:
-    """The localizer that a recipe was calibrated on.
-
-    Raises:
-        InputRefused: It was made with other networks than these.
-        StageUnavailable: Its file is not here: a home folder that is not mounted, or not shared.
-    """
-    file = memories.path(recipe.localizer.memory_uri)
-    if not file.exists():
-        raise StageUnavailable(
-            f"{file}: the memory of product {recipe.product!r} is not here: mount or share TRIAD_HOME, "
-            "or add the product again"
-        )
-    return load_expert(recipe.localizer.name, file, networks)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReferenceExtractor:
-    """Echo's Reference Extractor: the normal frame that resembles a frame most, never the frame itself."""
-
-    references: tuple[Reference, ...]
-    index: ReferenceIndex
-    encoder: Encoder
-
-    def nearest(self, pictures: Sequence[Picture], sha256s: Sequence[str]) -> list[Reference | None]:
-        """One reference per picture, None where every reference is the picture itself."""
-        embeddings = self.encoder.embedding(pictures)
-        return [
-            self._nearest(embedding, sha256) for embedding, sha256 in zip(embeddings, sha256s, strict=True)
-        ]
-
-    def _nearest(
-        self, embedding: np.ndarray[tuple[int], np.dtype[np.float32]], sha256: str
-    ) -> Reference | None:
-        itself = [reference.place for reference in self.references if reference.sha256 == sha256]
-        found = self.index.nearest(embedding, k=1, exclude=itself)
-        return self.references[found[0].id] if found else None
-
-
-def load_references_of(
-    recipe: Recipe, *, connection: Connection, encoder: Encoder
-) -> ReferenceExtractor | None:
-    """The references that a recipe names, or None if it names none.
-
-    Raises:
-        InputRefused: What is stored is not what the recipe was made with.
-    """
-    if recipe.references is None:
-        return None
-    references = load_references(connection, recipe.product, recipe.references.generation)
-    rows = [np.frombuffer(reference.embedding or b"", dtype="<f4") for reference in references]
-    index = ReferenceIndex.build(range(len(references)), np.stack(rows).astype(np.float32))
-    if index.digest != recipe.references.digest:
-        raise InputRefused(
-            f"the references of product {recipe.product!r} are not those of recipe {recipe.hash[:12]}: "
-            "add the product again"
-        )
-    return ReferenceExtractor(references=references, index=index, encoder=encoder)

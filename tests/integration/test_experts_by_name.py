@@ -219,7 +219,7 @@ def test_a_worker_that_scores_otherwise_judges_nothing_and_is_not_ready(
 ) -> None:
     product = added(settings, normal=[normals], false_reject_rate=0.05)
     load = experts.load_expert
-    monkeypatch.setattr("workers.products.load_expert", lambda *given: Drifting(load(*given), 0.01))
+    monkeypatch.setattr("workers.recipe_loading.load_expert", lambda *given: Drifting(load(*given), 0.01))
     with EmbeddedSystem(settings) as system:
         scan(system.stores.log, [asked], product=lambda _: NAME)
         models = load_models(system.stores)
@@ -233,7 +233,7 @@ def test_a_worker_that_scores_otherwise_judges_nothing_and_is_not_ready(
         assert status == 503
         assert product.recipe.hash[:12] in detail
 
-    monkeypatch.setattr("workers.products.load_expert", load)
+    monkeypatch.setattr("workers.recipe_loading.load_expert", load)
     assert inspected(settings, asked)["bad000.png"] is Outcome.FAIL
 
 
