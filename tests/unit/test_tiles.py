@@ -5,7 +5,6 @@ from copy import copy
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from pipelines.localize.canvas import Canvas
 from pipelines.localize.encoder import Encoder, load_encoder
 from pipelines.localize.exposure import exposure_of
 from pipelines.localize.patch_memory import PatchMemory
-from pipelines.localize.pixel_scores import pixel_scores
 from pipelines.localize.tiles import Span, Tile, tiles
 from pipelines.triad.reasoner import load_triad
 
@@ -118,21 +116,6 @@ def test_exposure_does_not_depend_on_bands(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("pipelines.localize.exposure._AT_ONCE", 53 * 7)
 
     assert exposure_of(picture) == whole
-
-
-@pytest.mark.parametrize("sigma_px", [0.0, 4.0, 40.0])
-@pytest.mark.parametrize("shape", [(1, 9), (5, 7), (40, 11)])
-def test_pixel_scores_do_not_depend_on_bands(
-    shape: tuple[int, int], sigma_px: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cells = torch.from_numpy(np.random.default_rng(5).random(shape, np.float32))
-    size = {"height_px": shape[0] * 8 - 3, "width_px": shape[1] * 8 - 5}
-    whole = pixel_scores(cells, stride_px=8, smoothing_px=sigma_px, **size)
-    monkeypatch.setattr("pipelines.localize.pixel_scores._BAND_PIXELS", 1)
-
-    in_bands = pixel_scores(cells, stride_px=8, smoothing_px=sigma_px, **size)
-
-    np.testing.assert_allclose(in_bands, whole, atol=1e-6)
 
 
 def surface(height: int, width: int, *, seed: int = 0) -> Picture:
