@@ -15,10 +15,3 @@ def few_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
-
-
-def give_back() -> None:
-    """Let the system have what was freed but kept: whole pages, from the middle of arenas as well."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

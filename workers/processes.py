@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
@@ -20,7 +19,7 @@ from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
 from workers.chores import Chore, run_chores
 from workers.golden_view import GoldenView
-from workers.heap import few_arenas, give_back
+from workers.heap import few_arenas
 from workers.kafka_sink import open_kafka_sink
 from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
@@ -55,7 +54,6 @@ EXIT_HUNG = 70  # EX_SOFTWARE: whoever runs the process starts it again
 
 _LOOKS_EVERY_S = 0.2
 _SWEEP_S, _SHOW_S, _EXPORT_S, _UPKEEP_S = 1.0, 2.0, 5.0, 3600.0
-_TIDY_S = 60.0
 _LONGEST_IDLE_S = 60.0  # a line's publisher waits for Kafka with the line's lock in hand
 _MOST_RINGS = 64  # waiting in one queue: a worker that found work rings itself again
 
@@ -175,16 +173,12 @@ def run_worker(settings: Settings, queue: BatchKind) -> None:
             is_warm.set()
             stack.enter_context(unrung)
             stack.enter_context(celery_worker)
-            tidied_at = time.monotonic()
             while not stopping.wait(_LOOKS_EVERY_S):
                 if worker.faults.fatal is not None:
                     raise worker.faults.fatal
                 if not celery_worker.is_alive:
                     raise RuntimeError("the Celery worker's thread has ended")
                 unrung.look()
-                if time.monotonic() - tidied_at > _TIDY_S:
-                    give_back()
-                    tidied_at = time.monotonic()
 
 
 def run_publisher(settings: Settings) -> None:

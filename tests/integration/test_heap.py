@@ -40,35 +40,3 @@ def arenas(how: str) -> int:
 def test_twelve_threads_share_two_arenas() -> None:
     assert arenas("as it is") > 2
     assert arenas("few") <= 2
-
-
-LEAVING = """
-import ctypes
-from pathlib import Path
-from workers.heap import give_back
-
-libc = ctypes.CDLL("libc.so.6")
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
-size = 100_000  # below what malloc asks the system for by itself
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-taken = [libc.malloc(size) for _ in range(1000)]
-for each in taken:
-    ctypes.memset(each, 1, size)
-for each in taken[:-1]:  # the last one lies on top of them all
-    libc.free(each)
-kept = resident()
-give_back()
-print(kept - resident())
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
-def test_what_was_freed_is_given_back() -> None:
-    told = subprocess.run(
-        [sys.executable, "-c", LEAVING], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert int(told.stdout) > 50_000_000
