@@ -1,7 +1,7 @@
 """Thousands of frames at a plant's pace through the whole system, and an account of every one of them.
 
     python -m benchmarks.stack_run [--frames 20000 --fps 200] [--workers 2] [--json OUT]
-    python -m benchmarks.stack_run --minutes 30 --fps 50      whether memory stays flat
+    python -m benchmarks.stack_run --backlog 4000 --minutes 30 --fps 20      whether memory stays flat
 
 Planner, publisher and workers are processes; the model only sleeps. Exit code 1 when frames are missing at
 the end, 4 when the audit finds a hole or a double.
@@ -79,13 +79,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--fps", type=float, default=200.0, help="of all lines together")
     parser.add_argument("--minutes", type=float, help="send for so long, in place of --frames")
+    parser.add_argument("--backlog", type=int, default=0, help="frames sent before these, unpaced")
     parser.add_argument("--lines", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--call-ms", type=float, default=50.0, help="cost of a model call")
     parser.add_argument("--drain-s", type=float, default=600.0, help="how long draining may take")
     parser.add_argument("--json", type=Path, help="also write everything here")
     arguments = parser.parse_args()
-    frames = int(arguments.minutes * 60 * arguments.fps) if arguments.minutes else arguments.frames
+    paced = int(arguments.minutes * 60 * arguments.fps) if arguments.minutes else arguments.frames
     with ExitStack() as stack:
         on = stack.enter_context(services())
         about = circumstances(service_versions(on))
@@ -100,7 +101,7 @@ def main() -> None:
         if on.kafka.pid is not None:
             watched["kafka"] = on.kafka.pid
         watch = stack.enter_context(MemoryWatch(watched))
-        account = run(triadline, frames=frames, arguments=arguments)
+        account = run(triadline, frames=arguments.backlog + paced, arguments=arguments)
     show(about, account, watch)
     if arguments.json:
         arguments.json.write_text(json.dumps(as_json(about, account, watch), indent=1))
@@ -111,7 +112,7 @@ def run(triadline: Installation, *, frames: int, arguments: argparse.Namespace) 
     """Send, wait until all is inspected and published, and ask the ledger."""
     drawn = pictures.draw(min(DISTINCT, frames))
     sending = pictures.producer(triadline.settings, triadline.topic)
-    pace = Pace(arguments.fps)
+    pace: Pace | None = None
     began = time.monotonic()
 
     def meanwhile() -> bool:
@@ -120,7 +121,9 @@ def run(triadline: Installation, *, frames: int, arguments: argparse.Namespace) 
 
     try:
         for number, frame in enumerate(pictures.outgoing(drawn, frames=frames, lines=arguments.lines)):
-            pace.wait(meanwhile)
+            if number >= arguments.backlog:
+                pace = pace or Pace(arguments.fps)
+                pace.wait(meanwhile)
             sending.send(frame)
             if number % 100 == 0:
                 for child in triadline.children:

@@ -33,7 +33,7 @@ class Material:
     """What there is, before a picture is opened. ``notes`` say what is left out, and why.
 
     ``reconsidered`` are the sha256s of frames that joined earlier and that people now call defective.
-    Reviews until ``looked_at`` are in.
+    Reviews from ``since`` until ``looked_at`` are in.
     """
 
     recipe: Recipe
@@ -41,6 +41,7 @@ class Material:
     overruled: tuple[ReviewedFrame, ...]
     defects: tuple[ReviewedFrame, ...]
     reconsidered: tuple[str, ...]
+    since: datetime
     looked_at: datetime
     notes: tuple[str, ...]
 
@@ -124,6 +125,7 @@ def sorted_out(
         overruled=tuple(sorted(overruled, key=lambda each: each.sha256)),
         defects=tuple(sorted(defects, key=lambda each: each.sha256)),
         reconsidered=tuple(reconsidered),
+        since=since,
         looked_at=now,
         notes=tuple(notes),
     )

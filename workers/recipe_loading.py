@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipelines.localize.encoder import Encoder
-    from pipelines.localize.localizer import Localizer
+    from pipelines.localize.localizer import FittedLocalizer
 
 
-def load_localizer(recipe: Recipe, *, memories: PictureStore, networks: Networks) -> Localizer:
+def load_localizer(recipe: Recipe, *, memories: PictureStore, networks: Networks) -> FittedLocalizer:
     """The localizer that a recipe was calibrated on.
 
     Raises:

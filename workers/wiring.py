@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workers.golden_sending import GoldenSender
     from workers.kafka_logs import KafkaLogs
     from workers.loaded_models import LoadedModels
+    from workers.new_revision import Revising
     from workers.products import ProductShelf
     from workers.tasks import Work
 
@@ -171,6 +172,13 @@ def golden_shelf(stores: Stores, models: Models) -> GoldenShelf:
     from workers.golden_parts import GoldenShelf
 
     return GoldenShelf(engine=stores.engine, pictures=stores.pictures, models=models)
+
+
+def revising(stores: Stores, models: LoadedModels) -> Revising:
+    """What makes new recipes of products that are there."""
+    from workers.new_revision import Revising
+
+    return Revising(shelf=product_shelf(stores, models), golden=golden_shelf(stores, models))
 
 
 def plan_bounds(settings: Settings) -> PlanBounds:

@@ -99,7 +99,7 @@ def relearn(
         split = _split(len(pictures), held_out, rate, is_provisional, asked.places)
         found = thresholds([*pictures, *held_out], split, memory, asked)
         ours = [each for each in people if each.group in fold]
-        crossed |= {each.id: each for each in _judge(ours, memory, _with(recipe, found))}
+        crossed |= {each.id: each for each in judge(ours, memory, judged_by(recipe, found))}
         progress("learning again", done, total)
     pictures = [*learned, *(each.picture for each in people)]
     fitted = calibrated(
@@ -112,7 +112,7 @@ def relearn(
     )
     progress("learning again", total - 1, total)
     after = tuple(crossed[each.id] for each in overruled)
-    defects_after = _judge(defects, fitted.memory, _with(recipe, fitted))
+    defects_after = judge(defects, fitted.memory, judged_by(recipe, fitted))
     decision = sharpened(
         fitted.decision,
         defects=[each.p_value for each in defects_after],
@@ -121,10 +121,10 @@ def relearn(
     fitted = replace(fitted, decision=decision)
     relearned = Relearned(
         fitted=fitted,
-        overruled_before=_judge(overruled, before, recipe),
+        overruled_before=judge(overruled, before, recipe),
         overruled_after=after,
-        defects_before=_judge(defects, before, recipe),
-        defects_after=_judge(defects, fitted.memory, _with(recipe, fitted)),
+        defects_before=judge(defects, before, recipe),
+        defects_after=judge(defects, fitted.memory, judged_by(recipe, fitted)),
     )
     progress("learning again", total, total)
     return relearned
@@ -161,7 +161,7 @@ def _split(
     )
 
 
-def _with(recipe: Recipe, found: Thresholds | FittedProduct) -> Recipe:
+def judged_by(recipe: Recipe, found: Thresholds | FittedProduct) -> Recipe:
     """The recipe with what was found anew, for judging only: it still names its old memory."""
     return replace(
         recipe,
@@ -172,7 +172,7 @@ def _with(recipe: Recipe, found: Thresholds | FittedProduct) -> Recipe:
     )
 
 
-def _judge(lessons: Sequence[Lesson], localizer: Localizer, recipe: Recipe) -> tuple[Judged, ...]:
+def judge(lessons: Sequence[Lesson], localizer: Localizer, recipe: Recipe) -> tuple[Judged, ...]:
     """One by one: maps are as large as their pictures."""
     judged = []
     for lesson in lessons:

@@ -1,9 +1,9 @@
 """Defects made by formula, put on any surface together with the mask of what can be seen of them.
 
-A defect is an outline (spot, scratch, chip, smear, cloud, step) times a filling (darker, another
-texture, blurred, displaced, another colour ...). Pictures are float32 (height, width, 3) in 0..1;
-masks are bool (height, width), true only where the picture visibly changed, because a pixel that
-looks normal must not be taught as a defect.
+A defect is an outline (spot, scratch, crack, chip, bite, smear, cloud, step) times a filling (darker,
+another texture, blurred, displaced, another colour, a dark rim ...). Pictures are float32 (height,
+width, 3) in 0..1; masks are bool (height, width), true only where the picture visibly changed, because
+a pixel that looks normal must not be taught as a defect.
 """
 
 from collections.abc import Callable
@@ -36,13 +36,16 @@ def add_defect(rng: Generator, picture: Picture3, other: Picture3) -> tuple[Pict
     outline = shape(rng, size)
     soft = rng.uniform(0.3, 1.2) if rng.random() < 0.8 else rng.uniform(1.2, 4)
     cover = np.clip(cv2.GaussianBlur(outline, (0, 0), soft), 0, 1) * np.float32(rng.uniform(0.5, 1))
-    fill = _FILLINGS[rng.choice(len(_FILLINGS), p=_FILLING_SHARES)]
-    if shape is _curve:
-        fill, cover = _scored, np.clip(cover * np.float32(1.6), 0, 1)
-    filling = fill(rng, picture, other)
+    if shape in _THIN:
+        filling, cover = _scored(rng, picture), np.clip(cover * np.float32(1.6), 0, 1)
+    elif rng.random() < _OUTLINED_SHARES.get(shape, 0.0):
+        filling = _outlined(rng, picture, outline)
+    else:
+        shares = _STEP_FILLING_SHARES if shape is _step else _FILLING_SHARES
+        filling = _FILLINGS[rng.choice(len(_FILLINGS), p=shares)](rng, picture, other)
     changed = np.clip(picture + (filling - picture) * cover[:, :, None], 0, 1).astype(np.float32)
     mask = _seen(picture, changed, outline)
-    if shape is _step and fill is _level and mask.any():
+    if shape is _step and mask.any():
         mask = _rim(outline)
     return (changed, mask) if mask.any() else (picture, mask)
 
@@ -59,7 +62,7 @@ def _seen(before: Picture3, after: Picture3, outline: Cover) -> Mask:
 
 
 def _rim(outline: Cover) -> Mask:
-    """A step of brightness is only told by its edge: either side alone could be the normal one."""
+    """A step is only told by its edge: either side alone could be the normal one."""
     return cv2.morphologyEx(outline, cv2.MORPH_GRADIENT, np.ones((9, 9), np.uint8)) > 0.5
 
 
@@ -92,6 +95,31 @@ def _curve(rng: Generator, size: int) -> Cover:
     return cover
 
 
+def _crack(rng: Generator, size: int) -> Cover:
+    """A thin jagged line along one heading, most often from a side inwards, sometimes interrupted."""
+    cover = np.zeros((size, size), np.float32)
+    place, inwards = rng.uniform(0, size), rng.normal(0, 0.4)
+    starts = (
+        ((place, 0.0), np.pi / 2 + inwards),
+        ((place, size - 1.0), -np.pi / 2 + inwards),
+        ((0.0, place), inwards),
+        ((size - 1.0, place), np.pi + inwards),
+    )
+    start, along = starts[int(rng.integers(4))]
+    if rng.random() < 0.4:
+        start, along = (rng.uniform(0, size), rng.uniform(0, size)), rng.uniform(0, 2 * np.pi)
+    stride, jitter = rng.uniform(2, 5), rng.uniform(0.1, 0.5)
+    path, heading = [np.array(start)], along
+    for _ in range(int(rng.integers(4, 60))):
+        heading = along + 0.8 * (heading - along) + rng.normal(0, jitter)
+        path.append(path[-1] + stride * np.array([np.cos(heading), np.sin(heading)]))
+    width = int(rng.choice([1, 2, 3], p=[0.55, 0.33, 0.12]))
+    cv2.polylines(cover, [(np.array(path) * 8).astype(np.int32)], False, 1.0, width, cv2.LINE_AA, 3)
+    if rng.random() < 0.4:
+        cover *= smooth_noise(rng, size, rng.uniform(3, 12)) > rng.uniform(0.2, 0.45)
+    return cover
+
+
 def _cloud(rng: Generator, size: int) -> Cover:
     noise = smooth_noise(rng, size, float(np.exp(rng.uniform(np.log(3), np.log(24)))))
     around = np.zeros((size, size), np.float32)
@@ -106,6 +134,20 @@ def _chip(rng: Generator, size: int) -> Cover:
     profile = profile * (np.abs(np.arange(size) - rng.integers(0, size)) < rng.uniform(0.03, 0.35) * size)
     cover = (np.arange(size)[:, None] < profile[None]).astype(np.float32)
     return np.ascontiguousarray(np.rot90(cover, int(rng.integers(4))))
+
+
+def _bite(rng: Generator, size: int) -> Cover:
+    """What has broken off at one side: round lobes, not the teeth of a chip."""
+    cover = np.zeros((size, size), np.float32)
+    place, reach = rng.uniform(0, size), np.exp(rng.uniform(np.log(4), np.log(40), 2))
+    for _ in range(int(rng.integers(1, 4))):
+        centre = int(place + rng.normal(0, reach[0] / 2)), int(rng.uniform(-0.3, 0.3) * reach[1])
+        axes = [int(each * rng.uniform(0.5, 1)) + 1 for each in reach]
+        cv2.ellipse(cover, centre, axes, rng.uniform(-20, 20), 0, 360, 1.0, -1)
+    near = cv2.dilate(cover, np.ones((5, 5), np.uint8)) > 0
+    ragged = cv2.GaussianBlur(cover, (0, 0), max(1.0, float(reach.min()) / 4))
+    ragged = ragged + 0.4 * (smooth_noise(rng, size, max(2.0, float(reach.min()) / 2)) - 0.5) * near
+    return np.ascontiguousarray(np.rot90((ragged > 0.5).astype(np.float32), int(rng.integers(4))))
 
 
 def _step(rng: Generator, size: int) -> Cover:
@@ -142,9 +184,17 @@ def _specks(rng: Generator, size: int) -> Cover:
 
 
 _SHAPES: tuple[Callable[[Generator, int], Cover], ...] = (
-    _spot, _curve, _cloud, _chip, _polygon, _smear, _specks, _step,
+    _spot, _curve, _crack, _cloud, _chip, _bite, _polygon, _smear, _specks, _step,
 )  # fmt: skip
-_SHAPE_SHARES = (0.24, 0.25, 0.11, 0.1, 0.1, 0.07, 0.06, 0.07)
+_SHAPE_SHARES = (0.22, 0.09, 0.15, 0.09, 0.036, 0.084, 0.07, 0.06, 0.05, 0.15)
+_THIN = (_curve, _crack)
+_OUTLINED_SHARES: dict[Callable[[Generator, int], Cover], float] = {
+    _chip: 0.4,
+    _bite: 0.4,
+    _spot: 0.12,
+    _polygon: 0.12,
+    _cloud: 0.12,
+}  # the rest: a filling
 
 
 def _contrast(picture: Picture3) -> float:
@@ -161,9 +211,21 @@ def _level(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
     return _shifted_level(rng, picture, rng.uniform(0.6, 3.5))
 
 
-def _scored(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
-    """What a scratch shows: never faint, because it is thin."""
-    return _shifted_level(rng, picture, rng.uniform(1.0, 3.5))
+def _scored(rng: Generator, picture: Picture3) -> Picture3:
+    """What a scratch or crack shows: most often dark, and never very faint, because it is thin."""
+    sign = rng.choice([-1, 1], p=[0.85, 0.15])
+    return np.asarray(picture + sign * rng.uniform(0.5, 3) * min(_contrast(picture), 0.15), np.float32)
+
+
+def _outlined(rng: Generator, picture: Picture3, outline: Cover) -> Picture3:
+    """Little changed within, and dark along its border: material that has broken away, or come loose."""
+    inner = picture + np.float32(rng.normal(0, 0.35) * _contrast(picture))
+    if rng.random() < 0.5:
+        inner = np.asarray(cv2.GaussianBlur(inner, (0, 0), rng.uniform(1, 4)), np.float32)
+    width = int(rng.choice([2, 3, 5]))
+    border = cv2.morphologyEx(outline, cv2.MORPH_GRADIENT, np.ones((width, width), np.uint8))
+    depth = rng.uniform(0.5, 2.5) * min(_contrast(picture), 0.15)
+    return np.asarray(inner - depth * cv2.GaussianBlur(border, (0, 0), 0.6)[:, :, None], np.float32)
 
 
 def _flat(rng: Generator, picture: Picture3, other: Picture3) -> Picture3:
@@ -216,3 +278,5 @@ _FILLINGS: tuple[Callable[[Generator, Picture3, Picture3], Picture3], ...] = (
     _level, _flat, _foreign, _displaced, _blurred, _roughened, _recoloured,
 )  # fmt: skip
 _FILLING_SHARES = (0.32, 0.16, 0.14, 0.12, 0.12, 0.07, 0.07)
+# Beyond a step lies the same kind of surface, otherwise worked: nothing plain, and nothing out of place.
+_STEP_FILLING_SHARES = (0.35, 0.0, 0.35, 0.0, 0.15, 0.15, 0.0)

@@ -8,7 +8,7 @@ their guarantee.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -69,6 +69,11 @@ class Combined:
                 f"learned, and there are {len(normals)}: add frames, or take one expert"
             )
         return cls(parts, tuple(_scale(part, normals) for part in parts.values()), join)
+
+    def again(self, refit: Callable[[str, FittedLocalizer], FittedLocalizer]) -> Self:
+        """Each part as ``refit`` makes it of its name and itself, on the scales as they are."""
+        parts = {name: refit(name, part) for name, part in self.parts.items()}
+        return type(self)(parts, self.scales, self.join)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""

@@ -156,17 +156,6 @@ class Encoder:
         assert isinstance(seen, SurfaceFeatures)
         return seen
 
-    @torch.inference_mode()
-    def crop_features(self, rgb: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-        """(B, D, H/8, W/8) of unit length along D, from crops (B, 3, H, W) in 0..1; sides are multiples of 8.
-
-        `mean` and `deviation` (B,) are of the grey of each crop's whole picture.
-        """
-        averaged = functional.avg_pool2d(self._features(_padded(rgb), mean, deviation).patches, 2)
-        rows, columns = rgb.shape[2] // STRIDE_PX, rgb.shape[3] // STRIDE_PX
-        inner = averaged[:, :, RIM_CELLS : RIM_CELLS + rows, RIM_CELLS : RIM_CELLS + columns]
-        return functional.normalize(inner, dim=1)
-
 
 @contextmanager
 def _device_failures(device: str) -> Iterator[None]:
@@ -251,11 +240,6 @@ def load_encoder(
     source, stored = _stored(path)
     digest = hashlib.sha256(stored).hexdigest()
     return Encoder(_network(source, stored), digest, device, largest_pass=largest_pass)
-
-
-def load_network(path: Path | None = None) -> SurfaceNetwork:
-    """The encoder's network alone, as it was trained, for others to start from. Raises: as `load_encoder`."""
-    return _network(*_stored(path))
 
 
 def _stored(path: Path | None) -> tuple[Path | Traversable, bytes]:

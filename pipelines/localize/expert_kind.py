@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InputRefused
@@ -15,6 +14,7 @@ from pipelines.localize.memory_file import MemoryTensors
 if TYPE_CHECKING:
     from pipelines.localize.backbone import Backbone
     from pipelines.localize.clip_windows import ClipModel
+    from pipelines.localize.defect_network import DefectNetwork
     from pipelines.localize.encoder import Encoder
     from pipelines.localize.features import PatchFeatures
 
@@ -46,7 +46,7 @@ class Given:
     """What an expert is fitted from. ``batch`` are pictures that nobody vouched for.
 
     ``to_scale`` are normal pictures that nothing is learned from: a combination brings its parts to one scale
-    by them. ``templates`` are one picture of each layout.
+    by them. ``templates`` are one picture of each layout. ``network`` was trained on the product's normals.
     """
 
     normals: Sequence[Picture] = ()
@@ -54,6 +54,7 @@ class Given:
     text: str | None = None
     to_scale: Sequence[Picture] = ()
     templates: Sequence[Picture] = ()
+    network: DefectNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Needs:
     is_text_needed: bool = False
     is_one_layout_needed: bool = False
     is_clip_needed: bool = False
-    weights: str | None = None  # a bundled file that may not be there
+    is_network_needed: bool = False  # trained for the product, which takes an hour
 
     @property
     def words(self) -> str:
@@ -77,6 +78,7 @@ class Needs:
             "a text that names the product" if self.is_text_needed else "",
             "frames that show one layout" if self.is_one_layout_needed else "",
             "a folder with a CLIP model and its tokenizer" if self.is_clip_needed else "",
+            "a network trained on the product (triad products refine)" if self.is_network_needed else "",
         ]
         return ", ".join(each for each in wanted if each)
 
@@ -97,11 +99,5 @@ class ExpertKind:
     uses_backbone: bool = False  # where there is one
 
     @property
-    def is_here(self) -> bool:
-        """False where the weights that it needs are not bundled with this version."""
-        weights = self.needs.weights
-        return weights is None or resources.files("pipelines.weights").joinpath(weights).is_file()
-
-    @property
     def learns_from_normals(self) -> bool:
-        return self.needs.normals > 0
+        return self.needs.normals > 0 or self.needs.is_network_needed

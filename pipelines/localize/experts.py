@@ -17,7 +17,6 @@ PATCH_MEMORY, STEM_MEMORY, REFERENCE_DIFFERENCE = "patch-memory", "stem-memory",
 TEMPLATE_DIFFERENCE = "template-difference"
 SUBSPACE, MUSC, WINCLIP, SURFACE_NETWORK = "subspace", "musc", "winclip", "surface-network"
 JOINT = "+"
-SURFACE_WEIGHTS = "surface.safetensors"
 FEWEST_IN_BATCH = 8  # unlabelled pictures; with fewer, a defect that two of them share is a quarter of all
 
 
@@ -25,17 +24,13 @@ def parts_of(name: str) -> tuple[ExpertKind, ...]:
     """The experts that a name stands for, in order.
 
     Raises:
-        InputRefused: A name that is no expert's, is there twice, or whose weights are not here.
+        InputRefused: A name that is no expert's, or is there twice.
     """
     names = name.split(JOINT)
     for each in names:
         if each not in EXPERTS:
             known = ", ".join(EXPERTS)
             raise InputRefused(f"expert {each!r} is not known: choose from {known}, or several joined by +")
-        if not EXPERTS[each].is_here:
-            raise InputRefused(
-                f"expert {each!r} needs {EXPERTS[each].needs.weights}, which is not here: triad train surface"
-            )
     if len(set(names)) < len(names):
         raise InputRefused(f"expert {name!r}: names one expert twice")
     return tuple(EXPERTS[each] for each in names)
@@ -86,13 +81,15 @@ def _require_given(kind: ExpertKind, given: Given, networks: Networks) -> None:
     )
     has_text = bool(given.text) or not needs.is_text_needed
     has_backbone = networks.backbone is not None or not needs.is_clip_needed
-    if are_enough and has_text and has_backbone:
+    has_network = given.network is not None or not needs.is_network_needed
+    if are_enough and has_text and has_backbone and has_network:
         return
     got = [
         f"{len(given.normals)} normal frames to learn from",
         f"{len(given.batch)} unlabelled pictures",
         *(["no text (--text)"] if not has_text else []),
         *(["no model (--features FOLDER, or TRIAD_BACKBONE)"] if not has_backbone else []),
+        *(["no such network"] if not has_network else []),
     ]
     raise InputRefused(f"expert {kind.name!r} needs {needs.words}, and there are {', '.join(got)}")
 
@@ -182,15 +179,16 @@ def _restore_winclip(kept: MemoryTensors, networks: Networks) -> FittedLocalizer
 
 
 def _fit_surface_network(given: Given, networks: Networks) -> FittedLocalizer:
-    from pipelines.localize.surface_expert import SurfaceExpert, load_defect_network
+    from pipelines.localize.surface_expert import SurfaceExpert
 
-    return SurfaceExpert.fit(given.normals, encoder=networks.encoder(), network=load_defect_network())
+    assert given.network is not None  # `_require_given`
+    return SurfaceExpert(given.network, networks.encoder().device)
 
 
 def _restore_surface_network(kept: MemoryTensors, networks: Networks) -> FittedLocalizer:
     from pipelines.localize.surface_expert import SurfaceExpert
 
-    return SurfaceExpert.restored(kept, networks.encoder())
+    return SurfaceExpert.restored(kept, device=networks.encoder().device)
 
 
 _KINDS = (
@@ -249,8 +247,8 @@ _KINDS = (
     ),
     ExpertKind(
         name=SURFACE_NETWORK,
-        does="a network that learned on defects made by formula which deviations are defects",
-        needs=Needs(normals=1, weights=SURFACE_WEIGHTS),
+        does="asks a network that learned on the product's normal frames, with defects made by formula",
+        needs=Needs(is_network_needed=True),
         fit=_fit_surface_network,
         restore=_restore_surface_network,
     ),

@@ -73,7 +73,10 @@ class PatchMemory:
             InputRefused: no pictures.
             FrameRejected, StageUnavailable: as the encoder does.
         """
-        return cls(encoder, remember(pictures, encoder=encoder, size=size, seed=seed).patches, settings)
+        if not pictures:
+            raise InputRefused("a patch memory needs at least one normal picture; none was given")
+        candidates = torch.cat(sampled_patches(pictures, encoder, seed))
+        return cls(encoder, candidates[greedy_coreset(candidates, size)], settings)
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
@@ -126,32 +129,6 @@ class PatchMemory:
         """
         with opened_memory(path, "a patch memory") as kept:
             return cls.restored(kept, encoder)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Remembered:
-    """`patches` (n, D) of unit length, and `owners` (n,): which of the pictures each came from."""
-
-    patches: Tensor
-    owners: Tensor
-
-
-def remember(
-    pictures: Sequence[Picture], *, encoder: PatchFeatures, size: int = DEFAULT_SIZE, seed: int = 0
-) -> Remembered:
-    """The patches of one or more normal pictures that are worth remembering, at most `size`.
-
-    Raises:
-        InputRefused: no pictures.
-        FrameRejected, StageUnavailable: as the encoder does.
-    """
-    if not pictures:
-        raise InputRefused("a patch memory needs at least one normal picture; none was given")
-    sampled = sampled_patches(pictures, encoder, seed)
-    candidates = torch.cat(sampled)
-    owners = torch.repeat_interleave(torch.tensor([len(each) for each in sampled]))
-    chosen = greedy_coreset(candidates, size)
-    return Remembered(candidates[chosen], owners[chosen.cpu()])
 
 
 def delivered(picture: Picture) -> Picture:

@@ -34,7 +34,6 @@ from pipelines.localize.experts import (
 from pipelines.localize.localizer import FittedLocalizer, Localizer
 from pipelines.localize.memory_file import write_memory
 from pipelines.localize.patch_memory import PatchMemory
-from pipelines.localize.surface_expert import SurfaceExpert
 from pipelines.recipe import Decision, LocalizerPart, Recipe
 from pipelines.regions import RegionRule, ViewRule
 from tests.backbones import save_clip, save_dinov2, save_dinov3
@@ -95,10 +94,9 @@ def from_all(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer
 
 
 def untrained(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer:
-    """The surface network's shape without its weights, which come with a later training."""
+    """The surface network before it has learned anything, which takes an hour."""
     torch.manual_seed(0)
-    pictures = [normal(k) for k in range(4)]
-    return SurfaceExpert.fit(pictures, encoder=networks.encoder(), network=DefectNetwork())
+    return fit_expert(expert, Given(network=DefectNetwork()), networks)
 
 
 def in_tiles(expert: str, normal: Normal, networks: Networks) -> FittedLocalizer:
@@ -206,10 +204,7 @@ def test_a_file_of_another_kind_is_refused(fitted: Fitted, tmp_path: Path) -> No
 
 
 def restored_from(file: Path, fitted: Fitted) -> FittedLocalizer:
-    name = fitted.case.expert
-    if name == SURFACE_NETWORK and not EXPERTS[name].is_here:
-        return SurfaceExpert.load(file, fitted.networks.encoder())
-    return load_expert(name, file, fitted.networks)
+    return load_expert(fitted.case.expert, file, fitted.networks)
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (97, 131), (33, 250), (32, 32)])

@@ -16,7 +16,6 @@ from pipelines.frame import Picture
 from pipelines.localize import experts
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.experts import (
-    EXPERTS,
     MUSC,
     PATCH_MEMORY,
     REFERENCE_DIFFERENCE,
@@ -152,6 +151,7 @@ def test_words_with_a_local_clip_model(
     [
         ({"expert": WINCLIP}, "needs a text that names the product, a folder with a CLIP model"),
         ({"expert": MUSC}, "needs 8 or more unlabelled pictures, and there are"),
+        ({"expert": SURFACE_NETWORK}, r"a network trained on the product \(triad products refine\)"),
         ({"expert": "padim"}, "expert 'padim' is not known"),
         ({"expert": REFERENCE_DIFFERENCE}, "needs frames that show one layout"),
     ],
@@ -161,14 +161,6 @@ def test_what_an_expert_lacks_is_said(
 ) -> None:
     with pytest.raises(InputRefused, match=said):
         added(settings, normal=[normals], **values)
-
-
-def test_a_surface_network_is_only_offered_with_its_weights(settings: Settings, normals: Path) -> None:
-    if EXPERTS[SURFACE_NETWORK].is_here:
-        assert added(settings, normal=[normals], expert=SURFACE_NETWORK).recipe.localizer.parity
-    else:
-        with pytest.raises(InputRefused, match=r"surface\.safetensors, which is not here"):
-            added(settings, normal=[normals], expert=SURFACE_NETWORK)
 
 
 def test_a_backbones_features_are_found_again_wherever_they_lie(

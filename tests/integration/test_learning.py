@@ -29,7 +29,7 @@ from workers.embedded import EmbeddedSystem
 from workers.learning import LearnedAgain, Learning
 from workers.manifest_scan import scan
 from workers.settings import Settings
-from workers.wiring import Stores, golden_shelf, load_models, open_stores, product_shelf
+from workers.wiring import Stores, load_models, open_stores, product_shelf, revising
 
 NORMALS = 40
 
@@ -118,11 +118,7 @@ def review_all(stores: Stores, inspected: dict[str, StoredVerdict]) -> None:
 
 def learn(stores: Stores, product: str = "cloth", **how: Any) -> LearnedAgain:
     models = load_models(stores)
-    learning = Learning(
-        shelf=product_shelf(stores, models),
-        networks_of=models.networks_of,
-        golden=golden_shelf(stores, models),
-    )
+    learning = Learning(revising=revising(stores, models), networks_of=models.networks_of)
     return learning.learn(product, by="ada", **how)
 
 

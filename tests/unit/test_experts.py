@@ -62,21 +62,15 @@ def test_a_name_that_is_no_experts_is_refused(name: str, said: str) -> None:
         parts_of(name)
 
 
-def test_an_expert_whose_weights_are_not_bundled_is_not_offered(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("pipelines.localize.expert_kind.resources.files", lambda package: tmp_path)
-    assert not EXPERTS[SURFACE_NETWORK].is_here
-    with pytest.raises(InputRefused, match=r"needs surface\.safetensors, which is not here"):
-        parts_of(SURFACE_NETWORK)
-    (tmp_path / "surface.safetensors").touch()
-    assert parts_of(SURFACE_NETWORK) == (EXPERTS[SURFACE_NETWORK],)
-
-
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
         (SUBSPACE, Given(), "needs 1 or more normal frames, and there are 0 normal frames"),
+        (
+            SURFACE_NETWORK,
+            Given(normals=batch(8)),
+            "a network trained on the product .*, and there are .*no such",
+        ),
         (MUSC, Given(batch=batch(7)), "needs 8 or more unlabelled pictures, .* 7 unlabelled pictures"),
         (
             f"{PATCH_MEMORY}+{SUBSPACE}",

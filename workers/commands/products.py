@@ -229,11 +229,7 @@ def experts(
     """
     from pipelines.localize.experts import EXPERTS
 
-    items = [
-        {"expert": kind.name, "needs": kind.needs.words, "does": kind.does}
-        for kind in EXPERTS.values()
-        if kind.is_here
-    ]
+    items = [{"expert": kind.name, "needs": kind.needs.words, "does": kind.does} for kind in EXPERTS.values()]
     if as_json:
         print_items(items)
         return

@@ -12,7 +12,6 @@ from workers.terminal import say
 
 class Trained(StrEnum):
     ENCODER = "encoder"
-    SURFACE = "surface"
     TRIAD = "triad"
 
 
@@ -39,8 +38,6 @@ def train(
     device = torch_device(settings.device)
     if model in (None, Trained.ENCODER):
         _train_encoder(out, checkpoints / "encoder.pt", device, minutes=minutes, seed=seed)
-    if model in (None, Trained.SURFACE):
-        _train_surface(out, checkpoints / "surface.safetensors", minutes=minutes, seed=seed)
     if model in (None, Trained.TRIAD):
         _train_triad(out, checkpoints / "triad", device, minutes=minutes, seed=seed)
 
@@ -59,25 +56,6 @@ def _train_encoder(out: Path | None, checkpoint: Path, device: str, *, minutes: 
 
     train_encoder(out=file, minutes=minutes, checkpoint=checkpoint, device=device, seed=seed, progress=tell)
     say(f"encoder: saved to {file}")
-
-
-def _train_surface(out: Path | None, checkpoint: Path, *, minutes: float, seed: int) -> None:
-    from importlib.resources import files
-
-    from pipelines.learn.train_surface import train_surface
-    from pipelines.localize.encoder import load_encoder
-    from pipelines.localize.surface_expert import BUNDLED
-
-    file = Path(str(files("pipelines.weights"))) / BUNDLED if out is None else out / BUNDLED
-    file.parent.mkdir(parents=True, exist_ok=True)
-
-    def tell(numbers: dict[str, float]) -> None:
-        say("surface: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
-
-    train_surface(
-        out=file, encoder=load_encoder(), minutes=minutes, checkpoint=checkpoint, seed=seed, progress=tell
-    )
-    say(f"surface: saved to {file}")
 
 
 def _train_triad(out: Path | None, checkpoints: Path, device: str, *, minutes: float, seed: int) -> None:
