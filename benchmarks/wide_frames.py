@@ -32,6 +32,7 @@ from pipelines.inspection import Inspection, Inspector
 from pipelines.learn.fit import bare_recipe, fit_product
 from pipelines.localize.encoder import load_encoder
 from pipelines.localize.expert_kind import Networks
+from pipelines.localize.memory_file import opened_memory, write_memory
 from pipelines.localize.patch_memory import PatchMemory
 from pipelines.recipe import Recipe, recipe_from_json, recipe_to_json
 from pipelines.web import last_lines
@@ -90,8 +91,7 @@ def fit(folder: Path) -> None:
     fitted = fit_product(
         normals, networks=Networks(encoder=lambda: encoder, stem=lambda: encoder), false_reject_rate=None
     )
-    assert isinstance(fitted.memory, PatchMemory)
-    fitted.memory.save(folder / "memory.safetensors")
+    write_memory(folder / "memory.safetensors", fitted.memory.tensors())
     (folder / "recipe.json").write_text(json.dumps(recipe_to_json(bare_recipe("metal", fitted))))
 
 
@@ -101,7 +101,8 @@ def load_recipe(folder: Path) -> Recipe:
 
 def inspector(folder: Path, *, largest_pass: int | None = None) -> Inspector:
     encoder = load_encoder() if largest_pass is None else load_encoder(largest_pass=largest_pass)
-    memory = PatchMemory.load(folder / "memory.safetensors", encoder)
+    with opened_memory(folder / "memory.safetensors", "a patch memory") as kept:
+        memory = PatchMemory.restored(kept, encoder)
     return Inspector(recipe=load_recipe(folder), localizer=memory)
 
 

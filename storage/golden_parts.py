@@ -1,6 +1,5 @@
 """Golden parts: frames whose answer is known, and what each scores by a recipe."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, select, update
@@ -23,14 +22,6 @@ class GoldenPart:
     picture_uri: str
     expected: Outcome
     tolerance: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredGoldenPart:
-    """A golden part with its raw score by one recipe."""
-
-    part: GoldenPart
-    score: float
 
 
 def golden_id(line: str, sha256: str) -> str:
@@ -80,23 +71,6 @@ def get_golden_score(connection: Connection, part_id: str, recipe: str) -> float
     of = (golden_score.c.golden_part == part_id, golden_score.c.recipe == recipe)
     score: float | None = connection.execute(select(golden_score.c.score).where(*of)).scalar_one_or_none()
     return score
-
-
-def scored_golden_parts(connection: Connection, recipe: str) -> Sequence[ScoredGoldenPart]:
-    """The golden parts in use that have a score by this recipe, by id: what parity is held against."""
-    found = (
-        select(*_COLUMNS, golden_score.c.score)
-        .select_from(golden_part)
-        .join(golden_score, golden_score.c.golden_part == golden_part.c.id)
-        .where(golden_score.c.recipe == recipe, golden_part.c.removed_at.is_(None))
-        .order_by(golden_part.c.id)
-    )
-    scored = []
-    for row in connection.execute(found):
-        values = row._asdict()
-        score = values.pop("score")
-        scored.append(ScoredGoldenPart(part=GoldenPart(**values), score=score))
-    return tuple(scored)
 
 
 _COLUMNS = [golden_part.c[each.name] for each in fields(GoldenPart)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.errors import FrameRejected, InputRefused
 from pipelines.frame import Envelope, Frame, Geometry, Picture
-from pipelines.golden import GoldenFrame, is_as_expected
+from pipelines.golden import is_as_expected
 from storage.database import reading, transaction
 from storage.golden_parts import (
     GoldenPart,
@@ -19,7 +19,6 @@ from storage.golden_parts import (
     list_golden_parts,
     save_golden_part,
     save_golden_score,
-    scored_golden_parts,
 )
 from storage.lines import StoredLines, list_lines
 from storage.recipes import current_recipes, load_recipe
@@ -153,28 +152,6 @@ class GoldenShelf:
         if recipe is None:
             raise InputRefused(f"product {product!r} is not known: triad products add {product} --normal DIR")
         return recipe
-
-
-def golden_frames(engine: Engine, pictures: PictureStore, recipe: Recipe) -> tuple[GoldenFrame, ...]:
-    """The product's golden parts that have a score by this recipe, decoded: for `pipelines.golden.parity`.
-
-    Raises:
-        StageUnavailable: The database or the picture store does not answer.
-        FileNotFoundError: A golden part's picture was removed from the picture store.
-    """
-    with reading(engine) as connection:
-        scored = scored_golden_parts(connection, recipe.hash)
-    lines = StoredLines(engine)
-    return tuple(
-        GoldenFrame(
-            id=each.part.id,
-            picture=_decoded(
-                Path(each.part.name), pictures.get(each.part.picture_uri), lines.line(each.part.line).geometry
-            ),
-            score=each.score,
-        )
-        for each in scored
-    )
 
 
 def _read(file: Path) -> bytes:

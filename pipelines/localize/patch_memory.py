@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -22,7 +21,7 @@ from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coreset import greedy_coreset
 from pipelines.localize.features import PatchFeatures
-from pipelines.localize.memory_file import MemoryTensors, opened_memory, require_made_with, write_memory
+from pipelines.localize.memory_file import MemoryTensors, require_made_with
 from pipelines.localize.pixel_scores import pixel_scores
 
 DEFAULT_SIZE = 3000
@@ -116,19 +115,6 @@ class PatchMemory:
         require_made_with(kept, encoder.digest)
         settings = MapSettings(**json.loads(kept.words["settings"]))
         return cls(encoder, torch.from_numpy(kept.arrays["patches"]).to(encoder.device), settings)
-
-    def save(self, path: Path) -> None:
-        write_memory(path, self.tensors())
-
-    @classmethod
-    def load(cls, path: Path, encoder: PatchFeatures) -> Self:
-        """What `save` wrote.
-
-        Raises:
-            InputRefused: the file is missing, is no patch memory, or was made with another encoder.
-        """
-        with opened_memory(path, "a patch memory") as kept:
-            return cls.restored(kept, encoder)
 
 
 def delivered(picture: Picture) -> Picture:

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Self
 
 import cv2
@@ -20,7 +19,7 @@ from pipelines.errors import InputRefused
 from pipelines.frame import Picture
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coarse_shift import Field
-from pipelines.localize.memory_file import MemoryTensors, opened_memory, write_memory
+from pipelines.localize.memory_file import MemoryTensors
 from pipelines.localize.registration import Alignment, Registrar
 from pipelines.localize.working_picture import (
     delivered_rows,
@@ -162,19 +161,6 @@ class ReferenceDifference:
             KeyError, TypeError, ValueError: It is something else.
         """
         return cls(kept.arrays["remembered"], DifferenceSettings(**json.loads(kept.words["settings"])))
-
-    def save(self, path: Path) -> None:
-        write_memory(path, self.tensors())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """What `save` wrote.
-
-        Raises:
-            InputRefused: the file is missing or holds something else.
-        """
-        with opened_memory(path, "the memory of a reference difference") as kept:
-            return cls.restored(kept)
 
 
 def _expected(mean: Field, settings: DifferenceSettings) -> Field:

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Self
 
 import cv2
@@ -21,7 +20,7 @@ from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.coarse_shift import Field
 from pipelines.localize.layout_distance import Laid, how_far_off
 from pipelines.localize.local_shift import settled_shifts
-from pipelines.localize.memory_file import MemoryTensors, opened_memory, write_memory
+from pipelines.localize.memory_file import MemoryTensors
 from pipelines.localize.registration import Alignment, Registrar
 from pipelines.localize.two_levels import Grey8, in_light_of, two_levels
 from pipelines.localize.working_picture import delivered_rows, full_grey, half_grey
@@ -155,19 +154,6 @@ class TemplateDifference:
             KeyError, TypeError, ValueError: It is something else.
         """
         return cls(kept.arrays["templates"], TemplateSettings(**json.loads(kept.words["settings"])))
-
-    def save(self, path: Path) -> None:
-        write_memory(path, self.tensors())
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """What `save` wrote.
-
-        Raises:
-            InputRefused: the file is missing or holds something else.
-        """
-        with opened_memory(path, "the memory of a template difference") as kept:
-            return cls.restored(kept)
 
 
 def _correlation(one: Grey8, other: Grey8) -> float:

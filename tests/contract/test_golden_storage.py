@@ -29,7 +29,6 @@ from storage.golden_parts import (
     remove_golden_part,
     save_golden_part,
     save_golden_score,
-    scored_golden_parts,
 )
 from storage.logs import start_run
 from storage.retention import drop_older_than
@@ -105,11 +104,8 @@ def test_scores_are_by_recipe_and_the_first_may_be_kept(stream: Stream) -> None:
         save_golden_score(connection, PART.id, stream.recipe, 0.7, replaces=False)
         assert get_golden_score(connection, PART.id, stream.recipe) == 0.5
         save_golden_score(connection, PART.id, stream.recipe, 0.25)
-        (scored,) = scored_golden_parts(connection, stream.recipe)
-        assert (scored.part, scored.score) == (PART, 0.25)
-        assert scored_golden_parts(connection, "another") == ()
-        remove_golden_part(connection, PART.id)
-        assert scored_golden_parts(connection, stream.recipe) == ()
+        assert get_golden_score(connection, PART.id, stream.recipe) == 0.25
+        assert get_golden_score(connection, PART.id, "another") is None
 
 
 def test_a_frame_is_open_until_its_verdict_is_there_and_judged(stream: Stream) -> None:

@@ -198,6 +198,11 @@ def test_kept_and_restored_by_its_name_it_gives_the_same_bytes(fitted: Fitted, t
 
 def test_a_file_of_another_kind_is_refused(fitted: Fitted, tmp_path: Path) -> None:
     file = tmp_path / "memory.safetensors"
+    with pytest.raises(InputRefused, match=r"memory\.safetensors is not"):
+        restored_from(file, fitted)
+    file.write_bytes(b"no tensors here")
+    with pytest.raises(InputRefused, match=r"memory\.safetensors is not"):
+        restored_from(file, fitted)
     save_file({"something": np.zeros(3, np.float32)}, file)
     with pytest.raises(InputRefused, match=r"memory\.safetensors is not"):
         restored_from(file, fitted)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pipelines.envelope import read_envelope
 from pipelines.errors import InputRefused
 from pipelines.frame import Frame, Line
-from pipelines.golden import GoldenResult, parity
+from pipelines.golden import GoldenResult
 from pipelines.inspection import Inspection
 from pipelines.recipe import Decision
 from pipelines.verdict import Outcome
@@ -25,7 +25,7 @@ from storage.golden_parts import list_golden_parts, remove_golden_part
 from storage.recipes import save_recipe, set_current
 from storage.verdicts import VerdictFilter, outcome_counts
 from tests.exposition import fresh_metrics, samples
-from tests.fake_models import FakeExpert, FakeModels, GreyLocalizer, fake_recipe
+from tests.fake_models import FakeExpert, FakeModels, fake_recipe
 from tests.fake_producer import FakeLog
 from tests.integration.test_command_line import triad
 from tests.plates import FAILING, PASSING, add_product, settings_of, verdicts_of, write_plate, write_plates
@@ -33,7 +33,7 @@ from workers.counting import Counting
 from workers.embedded import EmbeddedSystem
 from workers.frame_producer import FrameProducer
 from workers.golden_checking import GoldenChecker
-from workers.golden_parts import AddedGoldenPart, GoldenShelf, golden_frames
+from workers.golden_parts import AddedGoldenPart, GoldenShelf
 from workers.golden_sending import GoldenSender, enter_golden_parts, topic_for
 from workers.golden_view import GoldenView
 from workers.manifest_scan import scan
@@ -243,20 +243,6 @@ def test_a_frame_that_is_not_answered_as_expected_today_is_refused(tmp_path: Pat
     with pytest.raises(InputRefused, match="'cup' is neither a product nor a line"):
         shelf.add("cup", [bad], expected=Outcome.FAIL, tolerance=0.1)
     assert list_parts(stores) == ()
-
-
-def test_stored_golden_frames_are_what_parity_asks_for(tmp_path: Path, stores: Stores) -> None:
-    add(stores, write_plate(tmp_path / "good.png", PASSING), Outcome.PASS)
-    removed = add(stores, write_plate(tmp_path / "bad.png", FAILING), Outcome.FAIL)
-    frames = golden_frames(stores.engine, stores.pictures, fake_recipe())
-
-    assert len(frames) == 2
-    assert parity(frames, GreyLocalizer()) == ()
-    with transaction(stores.engine) as connection:
-        remove_golden_part(connection, removed.part.id)
-    assert len(golden_frames(stores.engine, stores.pictures, fake_recipe())) == 1
-    other = fake_recipe(has_reason=False)
-    assert golden_frames(stores.engine, stores.pictures, other) == ()
 
 
 def test_planners_show_what_became_of_them(tmp_path: Path, settings: Settings, stores: Stores) -> None:

@@ -1,10 +1,7 @@
 """Registration measured against known places, and the expert that compares what was laid over each other."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
@@ -125,15 +122,6 @@ def test_colour_is_compared_channel_by_channel() -> None:
     assert bad.frame_score > 2 * good.frame_score
 
 
-def test_saved_and_loaded_it_gives_the_same_bytes(memory: ReferenceDifference, tmp_path: Path) -> None:
-    memory.save(tmp_path / "memory.safetensors")
-    loaded = ReferenceDifference.load(tmp_path / "memory.safetensors")
-    assert (loaded.digest, loaded.settings) == (memory.digest, memory.settings)
-    picture = seen(left=12, top=3, noise=2.0, seed=53, **SIZE)
-    before, after = (kept.localize([picture])[0].scores for kept in (memory, loaded))
-    assert before.tobytes() == after.tobytes()
-
-
 def test_the_digest_follows_memory_and_settings() -> None:
     pictures = [layout(k) for k in range(3)]
     settings = DifferenceSettings(floor=0.02)
@@ -145,21 +133,6 @@ def test_the_digest_follows_memory_and_settings() -> None:
     ]
     assert len({each.digest for each in fits}) == 4
     assert ReferenceDifference.fit(pictures).digest == fits[0].digest
-
-
-@pytest.mark.parametrize("content", [None, b"no tensors here"])
-def test_a_file_that_is_no_memory_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "memory.safetensors"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(InputRefused, match=r"memory\.safetensors is not the memory of a reference diff"):
-        ReferenceDifference.load(file)
-
-
-def test_tensors_without_our_header_are_refused(tmp_path: Path) -> None:
-    save_file({"remembered": np.zeros((1, 32, 32, 1), np.uint16)}, tmp_path / "bare.safetensors")
-    with pytest.raises(InputRefused, match="is not the memory"):
-        ReferenceDifference.load(tmp_path / "bare.safetensors")
 
 
 def test_pictures_of_two_sizes_are_refused() -> None:

@@ -1,6 +1,5 @@
 """A frame is laid over its own template, whatever the camera did, and what is off is told in pixels."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from pipelines.errors import InputRefused
 from pipelines.frame import Picture
@@ -149,15 +147,6 @@ def plain_distance(here: NDArray[np.uint8], there: NDArray[np.uint8], row: int, 
     return steps
 
 
-def test_saved_and_loaded_it_gives_the_same_bytes(memory: TemplateDifference, tmp_path: Path) -> None:
-    memory.save(tmp_path / "memory.safetensors")
-    loaded = TemplateDifference.load(tmp_path / "memory.safetensors")
-    assert (loaded.digest, loaded.settings) == (memory.digest, memory.settings)
-    frame = splashed(photographed(left=2.2, noise=3.0, **SIZE), 120, 150)
-    before, after = (kept.localize([frame])[0].scores for kept in (memory, loaded))
-    assert before.tobytes() == after.tobytes()
-
-
 def test_the_digest_follows_templates_and_settings() -> None:
     templates = [photographed(layout=number) for number in range(2)]
     fits = [
@@ -188,18 +177,3 @@ def test_more_templates_than_memory_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("pipelines.localize.template_difference.MOST_PIXELS", 96 * 128 * 2)
     with pytest.raises(InputRefused, match="3 templates of 128x96 px; at most 2 fit"):
         TemplateDifference.fit([photographed(layout=number) for number in range(3)])
-
-
-@pytest.mark.parametrize("content", [None, b"no tensors here"])
-def test_a_file_that_is_no_memory_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    file = tmp_path / "memory.safetensors"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(InputRefused, match=r"memory\.safetensors is not the memory of a template diff"):
-        TemplateDifference.load(file)
-
-
-def test_tensors_without_our_header_are_refused(tmp_path: Path) -> None:
-    save_file({"templates": np.zeros((1, 32, 32), np.uint8)}, tmp_path / "bare.safetensors")
-    with pytest.raises(InputRefused, match="is not the memory"):
-        TemplateDifference.load(tmp_path / "bare.safetensors")
