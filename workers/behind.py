@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -11,8 +11,6 @@ from workers.bisection import bisected
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_THREADS = 8  # evidence mostly waits for the disk, which makes eight files safe in the time of one
 
 
 class Behind(Generic[Item, Result]):
@@ -35,16 +33,21 @@ class Behind(Generic[Item, Result]):
         begun, self._begun = self._begun, []
         return [(item, done.result()) for item, done in begun]
 
+    def drop(self) -> None:
+        """Forget what has not begun, and wait for what has."""
+        begun, self._begun = self._begun, []
+        wait([done for _, done in begun if not done.cancel()])
+
     def _do(self, item: Item) -> Result | Exception:
         (end,) = bisected([item], lambda one: [self._work(one[0])])
         return end
 
 
 @contextmanager
-def behind(work: Callable[[Item], Result]) -> Iterator[Behind[Item, Result]]:
-    """Threads for ``work``; none outlives the block, and what has not begun by its end is dropped."""
-    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="behind")
+def behind(threads: ThreadPoolExecutor, work: Callable[[Item], Result]) -> Iterator[Behind[Item, Result]]:
+    """``work`` in threads that others may use too; what has not begun by the block's end is dropped."""
+    left = Behind(threads, work)
     try:
-        yield Behind(threads, work)
+        yield left
     finally:
-        threads.shutdown(cancel_futures=True)
+        left.drop()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +34,7 @@ from workers.frame_log import Absence, FrameLog, Record
 from workers.frames_before import FramesBefore
 from workers.log_lines import bound_trace
 from workers.messages import Message, dead_letter_message, lost_message, tell, verdict_message
+from workers.picture_threads import evidence_threads
 from workers.proved_absences import save_absence
 from workers.range_duration import RangeDuration
 from workers.reading_ahead import Piece, ReadingAhead
@@ -60,6 +62,7 @@ class InspectDesk:
     device: AbstractContextManager[object] = field(default_factory=nullcontext)  # for one call at a time
     call_size: CallSize = field(default_factory=CallSize)
     duration: RangeDuration = field(default_factory=RangeDuration)
+    keepers: ThreadPoolExecutor = field(default_factory=evidence_threads)  # of evidence, for all ranges
 
     def inspect_next(self) -> bool:
         """Claim the next range and see it through; False when none waits."""
@@ -89,7 +92,7 @@ class InspectDesk:
         began = time.monotonic()
         with (
             self.reading_ahead.pieces(log, claim, recipes=hashes, received_at=now) as pieces,
-            behind(self._kept) as keeping,
+            behind(self.keepers, self._kept) as keeping,
         ):
             for number, call in enumerate(calls(self._admitted(pieces, before, ends), self.call_size)):
                 checkpoint()

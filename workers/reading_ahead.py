@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from storage.batches import Claim
 from workers.admission import Admitted, Lines, admit
 from workers.bisection import bisected
 from workers.frame_log import Absence, FrameLog, RangeRead, Record, read_all
+from workers.picture_threads import decoding_threads
 from workers.prefetch import prefetched
 from workers.watch import Stage, Watch
 
@@ -20,7 +20,6 @@ _DECODED_AT_ONCE = 8  # frames, or as many as have so many pixels together
 _PIXELS_AT_ONCE = 32_000_000
 _DECODED_AHEAD = 2  # such pieces, beside the one in hand
 _READS_HELD = 3  # one read ahead, one in the thread's hands, one being decoded
-_DECODERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,17 +35,21 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReadingAhead:
-    """How frames are made ready; ``most_bytes`` bounds the payload that is read and not yet inspected."""
+    """How frames are made ready; ``most_bytes`` bounds the payload that is read and not yet inspected.
+
+    ``decoders`` are for all ranges of the process.
+    """
 
     lines: Lines
     most_bytes: int
+    decoders: ThreadPoolExecutor = field(default_factory=decoding_threads)
     watch: Watch = field(default_factory=Watch)
 
     @contextmanager
     def pieces(
         self, log: FrameLog, claim: Claim, *, recipes: Mapping[str, str], received_at: datetime
     ) -> Iterator[Iterator[Piece]]:
-        """The whole range in pieces, ready before they are asked for; no thread outlives the block.
+        """The whole range in pieces, ready before they are asked for; nothing is read after the block.
 
         Raises:
             StageUnavailable: The log did not answer.
@@ -89,19 +92,18 @@ class ReadingAhead:
             return record, end
 
         at_once = 1  # until somebody has seen how large this range's frames are
-        with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as threads:
-            for read in reads:
-                yield self._of_read(read)
-                start = 0
-                while start < len(read.records):
-                    piece, end_of_piece = Piece(), start + at_once
-                    for record, end in threads.map(ready, read.records[start:end_of_piece]):
-                        if isinstance(end, Exception):
-                            piece.refused.append((record, end))
-                        else:
-                            piece.admitted.append(end)
-                    start, at_once = end_of_piece, _at_once(piece)
-                    yield piece
+        for read in reads:
+            yield self._of_read(read)
+            start = 0
+            while start < len(read.records):
+                piece, end_of_piece = Piece(), start + at_once
+                for record, end in self.decoders.map(ready, read.records[start:end_of_piece]):
+                    if isinstance(end, Exception):
+                        piece.refused.append((record, end))
+                    else:
+                        piece.admitted.append(end)
+                start, at_once = end_of_piece, _at_once(piece)
+                yield piece
 
 
 def _at_once(piece: Piece) -> int:
