@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from workers.new_revision import Revising
 
 
+FEWEST_LEARNED = 8  # half of them bring the parts to one scale
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefinedProduct:
     """``made_*`` are AUROCs on ``made`` held-out frames with and without defects made by formula."""
@@ -78,6 +81,7 @@ class Refining:
         )
         normals = [*(one for one, _ in opened.learned), *(one for one, _ in opened.joined)]
         learned = [*(one for _, one in opened.learned), *(lesson.picture for _, lesson in opened.joined)]
+        _require_enough(product, learned=len(learned), held_out=len(opened.held_out))
         checkpoint = self._checkpoint(product, [each.sha256 for each in normals], refinement)
         network = train_on_normals(
             learned, refinement=refinement, checkpoint=checkpoint, device=self.device, progress=progress
@@ -154,6 +158,15 @@ def _require_refinable(recipe: Recipe) -> None:
         raise InputRefused(
             f"product {recipe.product!r} is judged by {recipe.localizer.name!r}, which does not learn from "
             "normal frames: add the product again with --expert patch-memory, then refine it"
+        )
+
+
+def _require_enough(product: str, *, learned: int, held_out: int) -> None:
+    """Before the hour of training, and not after it."""
+    if learned < FEWEST_LEARNED or not held_out:
+        raise InputRefused(
+            f"product {product!r} has learned {learned} normal frames and holds out {held_out}: refining "
+            f"takes {FEWEST_LEARNED} or more, and one held out; add the product again with more normal frames"
         )
 
 

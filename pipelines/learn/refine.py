@@ -106,7 +106,7 @@ def refine(
 
 
 def _to_scale(learned: int) -> tuple[int, ...]:
-    """Spread over the learned frames, a tenth of them."""
+    """A tenth of the learned frames, spread over them."""
     count = min(learned, max(FEWEST_TO_SCALE, min(MOST_TO_SCALE, learned // 10)))
     return tuple(int(place) for place in np.linspace(0, learned - 1, count).round())
 

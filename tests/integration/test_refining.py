@@ -62,6 +62,7 @@ def stores(settings: Settings, normals: Path) -> Iterator[Stores]:
         shelf = product_shelf(system.stores, load_models(system.stores))
         shelf.add("cloth", normal=[normals], false_reject_rate=0.1)
         shelf.add("heap", batch=[normals])
+        shelf.add("rare", normal=[normals / "n0.png", normals / "n1.png"])
     opened = open_stores(settings)
     yield opened
     opened.engine.dispose()
@@ -155,3 +156,10 @@ def test_a_stopped_training_goes_on(stores: Stores, monkeypatch: pytest.MonkeyPa
 def test_an_expert_that_learns_from_no_normal_frame_is_not_refined(stores: Stores) -> None:
     with pytest.raises(InputRefused, match=f"judged by '{MUSC}', which does not learn from normal frames"):
         refine(stores, "heap", steps=1)
+
+
+def test_too_few_frames_are_refused_before_any_training(stores: Stores) -> None:
+    with pytest.raises(
+        InputRefused, match=r"has learned \d normal frames and holds out \d: refining takes 8 or"
+    ):
+        refine(stores, "rare", steps=1_000_000)
