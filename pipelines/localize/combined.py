@@ -23,6 +23,7 @@ from pipelines.localize.localizer import FittedLocalizer
 from pipelines.localize.memory_file import MemoryTensors
 
 FEWEST_TO_SCALE = 4
+_PIXELS_AT_ONCE = 4_000_000
 _LEAST_SHARE = 0.05  # of the typical score: a few frames may agree by chance
 
 
@@ -83,7 +84,16 @@ class Combined:
         ]
 
     def _joined(self, picture: Picture, maps: Sequence[NDArray[np.float32]]) -> AnomalyMap:
+        """In bands: maps of wide frames are large, and what is made on the way is as large again."""
         joined = np.zeros(maps[0].shape, np.float32)
+        lines = picture.height_px if picture.valid_lines is None else picture.valid_lines
+        step = max(1, _PIXELS_AT_ONCE // picture.width_px)
+        for first in range(0, min(lines, picture.height_px), step):
+            band = slice(first, min(first + step, lines))
+            self._join(joined[band], [scores[band] for scores in maps])
+        return AnomalyMap(joined)
+
+    def _join(self, joined: NDArray[np.float32], maps: Sequence[NDArray[np.float32]]) -> None:
         for scores, scale in zip(maps, self.scales, strict=True):
             above = (scores - np.float32(scale.typical)) / np.float32(scale.deviation)
             evidence = np.logaddexp(np.float32(0), above)
@@ -91,9 +101,6 @@ class Combined:
                 np.maximum(joined, evidence, out=joined)
             else:
                 joined += evidence / np.float32(len(maps))
-        if not picture.is_complete:
-            joined[picture.valid_lines :] = 0
-        return AnomalyMap(joined)
 
     def tensors(self) -> MemoryTensors:
         """What each part remembers, behind its name."""

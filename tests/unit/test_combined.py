@@ -49,6 +49,21 @@ def test_a_part_counts_the_same_whatever_its_scores_are_called(join: Join) -> No
         np.testing.assert_allclose(first.scores, second.scores, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("valid_lines", [None, 5, 0])
+@pytest.mark.parametrize("join", list(Join))
+def test_joining_in_bands_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, join: Join, valid_lines: int | None
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype=np.uint8)
+    asked = [Picture(pixels=pixels, valid_lines=valid_lines)]
+    (whole,) = joined(1.0, 0.01, join=join).localize(asked)
+    monkeypatch.setattr("pipelines.localize.combined._PIXELS_AT_ONCE", 24)  # three lines
+    (banded,) = joined(1.0, 0.01, join=join).localize(asked)
+    assert banded.scores.tobytes() == whole.scores.tobytes()
+    assert (whole.scores[8 if valid_lines is None else valid_lines :] == 0).all()
+    assert (whole.scores[: 8 if valid_lines is None else valid_lines] > 0).all()
+
+
 def test_a_typical_frame_scores_next_to_nothing_and_a_deviating_one_in_deviations() -> None:
     typical, far = (found.frame_score for found in joined(1.0).localize([level(100), level(170)]))
     assert typical == pytest.approx(np.log(2), abs=1e-4)
