@@ -24,6 +24,7 @@ BARELY_COVERED = 0.3  # of a 2x2 cell: neither defect nor normal
 WORST_CELLS = 20  # that stand for their piece: about what a small defect covers
 CHECKPOINT_EVERY_S = 120.0
 _MADE_AHEAD = 6  # batches
+_NEVER_WORST = -30.0  # a logit
 
 Progress = Callable[[str, int, int], None]
 
@@ -114,7 +115,7 @@ def defect_loss(logit: Tensor, batch: DefectCrop) -> Tensor:
     focal = (miss.square() * entropy * weight).sum() / weight.sum()
     p = p * weight
     dice = 1 - (2 * (p * label).sum() + 1) / (p.sum() + (label * weight).sum() + 1)
-    counted = (logit - 30 * (1 - weight)).flatten(1)
+    counted = logit.masked_fill(weight == 0, _NEVER_WORST).flatten(1)
     worst = counted.topk(min(WORST_CELLS, counted.shape[1]), 1).values.mean(1)
     whole = functional.binary_cross_entropy_with_logits(worst, label.flatten(1).amax(1))
     return 4 * focal + 0.2 * dice + 0.1 * whole
