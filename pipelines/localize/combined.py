@@ -24,6 +24,7 @@ from pipelines.localize.memory_file import MemoryTensors
 
 FEWEST_TO_SCALE = 4
 _PIXELS_AT_ONCE = 4_000_000
+_MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 _LEAST_SHARE = 0.05  # of the typical score: a few frames may agree by chance
 
 
@@ -132,6 +133,8 @@ class Combined:
 
 
 def _scale(part: FittedLocalizer, normals: Sequence[Picture]) -> Scale:
-    scores = [part.localize([picture])[0].frame_score for picture in normals]
+    """By medians: one odd frame among a few would make its part a whisper beside the others."""
+    scores = np.array([part.localize([picture])[0].frame_score for picture in normals])
     typical = float(np.median(scores))
-    return Scale(typical=typical, deviation=max(float(np.std(scores)), _LEAST_SHARE * abs(typical), 1e-6))
+    deviation = _MAD_TO_DEVIATION * float(np.median(np.abs(scores - typical)))
+    return Scale(typical=typical, deviation=max(deviation, _LEAST_SHARE * abs(typical), 1e-6))

@@ -67,7 +67,13 @@ def test_joining_in_bands_changes_nothing(
 def test_a_typical_frame_scores_next_to_nothing_and_a_deviating_one_in_deviations() -> None:
     typical, far = (found.frame_score for found in joined(1.0).localize([level(100), level(170)]))
     assert typical == pytest.approx(np.log(2), abs=1e-4)
-    assert far == pytest.approx(70 / np.std([90, 95, 100, 105, 110]), rel=0.01)
+    assert far == pytest.approx(70 / (1.4826 * 5), rel=0.01)  # half of the normals are within 5 of the middle
+
+
+def test_one_odd_frame_does_not_make_its_part_a_whisper() -> None:
+    odd = Combined.of({"part": Brightness(1.0)}, [*NORMALS[:4], level(250)])
+    (far,) = odd.localize([level(170)])
+    assert far.frame_score > 0.6 * joined(1.0).localize([level(170)])[0].frame_score
 
 
 def test_the_mean_asks_all_and_the_maximum_the_loudest() -> None:
