@@ -37,7 +37,7 @@ class DefectCrop(NamedTuple):
 class DefectCrops(IterableDataset[DefectCrop]):
     """Endless pieces of a product's normal pictures; the same seed gives the same ones.
 
-    Turned over, lit otherwise, a little larger or smaller: what none of that should be called a defect for.
+    Turned over, lit otherwise, a little larger or smaller: none of which is a defect.
     """
 
     def __init__(self, pictures: Sequence[Picture], *, seed: int) -> None:

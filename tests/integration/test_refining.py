@@ -3,10 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pipelines.errors import InputRefused
 from pipelines.learn.defect_training import Refinement
@@ -18,6 +15,7 @@ from storage.normals import load_normals
 from storage.recipe_revisions import list_revisions
 from storage.recipes import current_recipes, load_recipe
 from storage.schema import NormalRole
+from tests.integration.test_learning import grain, hole, write
 from tests.plates import settings_of, verdicts_of
 from workers.embedded import EmbeddedSystem
 from workers.learning import Learning
@@ -27,23 +25,6 @@ from workers.settings import Settings
 from workers.wiring import Stores, load_models, open_stores, product_shelf, revising
 
 LEARNED_AND_HELD_OUT = 30
-
-
-def grain(seed: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(90, 160, (96, 128), dtype=np.uint8)
-
-
-def hole(seed: int) -> NDArray[np.uint8]:
-    pixels = grain(seed)
-    pixels[40:60, 50:80] = 10
-    return pixels
-
-
-def write(folder: Path, **drawn: NDArray[np.uint8]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels in drawn.items():
-        cv2.imwrite(str(folder / f"{name}.png"), pixels)
-    return folder
 
 
 @pytest.fixture
