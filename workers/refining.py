@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipelines.learn.refine import Refined
     from pipelines.localize.defect_network import DefectNetwork
     from pipelines.localize.expert_kind import Networks
+    from pipelines.localize.localizer import Localizer
     from pipelines.recipe import Recipe
     from workers.learning_material import OpenedMaterial
     from workers.new_revision import Revising
@@ -64,6 +65,8 @@ class Refining:
     ) -> RefinedProduct:
         """Train a network on the product's normal frames, and join it to what looks at them now.
 
+        A product that was refined before has its network trained on, and the better of the two is used.
+
         The new recipe becomes the current one if it tells made defects better than the old, no confirmed
         defect that was caught would pass, and no golden part would be answered otherwise.
 
@@ -72,6 +75,7 @@ class Refining:
                 expert does not learn from normal frames, or it got another recipe meanwhile.
         """
         from pipelines.learn.defect_training import train_on_normals
+        from pipelines.learn.refine import network_in
 
         material = gather(self.revising.shelf.engine, product)
         parent = material.recipe
@@ -82,11 +86,22 @@ class Refining:
         normals = [*(one for one, _ in opened.learned), *(one for one, _ in opened.joined)]
         learned = [*(one for _, one in opened.learned), *(lesson.picture for _, lesson in opened.joined)]
         _require_enough(product, learned=len(learned), held_out=len(opened.held_out))
-        checkpoint = self._checkpoint(product, [each.sha256 for each in normals], refinement)
+        networks = self.networks_of(parent)
+        before = load_localizer(parent, memories=self.revising.shelf.memories, networks=networks)
+        start = network_in(before)
+        began_with = [*(each.sha256 for each in normals), *([] if start is None else [before.digest])]
+        checkpoint = self._checkpoint(product, began_with, refinement)
         network = train_on_normals(
-            learned, refinement=refinement, checkpoint=checkpoint, device=self.device, progress=progress
+            learned,
+            refinement=refinement,
+            start=start,
+            checkpoint=checkpoint,
+            device=self.device,
+            progress=progress,
         )
-        refined = self._refined(parent, opened, network=network, learned=learned, progress=progress)
+        refined = self._refined(
+            parent, opened, network=network, before=before, learned=learned, progress=progress
+        )
         recipe = self.revising.store(
             parent,
             refined.fitted,
@@ -126,12 +141,12 @@ class Refining:
         opened: OpenedMaterial,
         *,
         network: DefectNetwork,
+        before: Localizer,
         learned: Sequence[Picture],
         progress: Progress,
     ) -> Refined:
         from pipelines.learn.refine import refine
 
-        networks = self.networks_of(parent)
         held_out = [picture for _, picture in opened.held_out]
         is_provisional = parent.decision.is_provisional
         return refine(
@@ -139,16 +154,16 @@ class Refining:
             held_out=held_out,
             defects=opened.defects,
             network=network,
-            before=load_localizer(parent, memories=self.revising.shelf.memories, networks=networks),
+            before=before,
             recipe=parent,
             rate=rate_of_calibration(parent.decision.review_p, is_provisional, len(held_out)),
-            networks=networks,
+            networks=self.networks_of(parent),
             progress=progress,
         )
 
-    def _checkpoint(self, product: str, learned: Sequence[str], refinement: Refinement) -> Path:
-        """Another file for other frames or refinement: a training goes on only with what it began with."""
-        whole = hashlib.sha256("\n".join([repr(refinement), *learned]).encode()).hexdigest()
+    def _checkpoint(self, product: str, began_with: Sequence[str], refinement: Refinement) -> Path:
+        """Another file for other frames, start or refinement: a training goes on only with its own."""
+        whole = hashlib.sha256("\n".join([repr(refinement), *began_with]).encode()).hexdigest()
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         return self.checkpoints / f"{product}-{whole[:16]}.safetensors"
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,21 +126,29 @@ def train_on_normals(
     pictures: Sequence[Picture],
     *,
     refinement: Refinement,
+    start: DefectNetwork | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
     progress: Progress = lambda what, done, of: None,
 ) -> DefectNetwork:
     """A network that has learned, on these pictures and with defects made by formula, what a defect is.
 
+    ``start`` has learned already, and a copy of it is trained from the full rate again: a warm restart
+    (Loshchilov & Hutter 2017, arXiv 1608.03983).
+
     Goes on from ``checkpoint`` where there is that file, and keeps it up to date every two minutes: it is of
-    the same pictures and refinement, or of no use. The same input on the same machine gives the same network,
-    unless it was stopped in between.
+    the same pictures, refinement and start, or of no use. The same input on the same machine gives the same
+    network, unless it was stopped in between.
     """
     torch.manual_seed(refinement.seed)
-    training = DefectTraining(DefectNetwork().to(device), refinement)
+    network = DefectNetwork()
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    training = DefectTraining(network.to(device), refinement)
     if checkpoint is not None:
         training.resume(checkpoint, device=device)
-    seed = refinement.seed + training.steps  # not the same pieces again
+    # Neither the pieces before the stop again, nor those that `start` has learned from.
+    seed = refinement.seed + training.steps + (0 if start is None else _checksum(start))
     loader = DataLoader(
         DefectCrops(pictures, seed=seed),
         refinement.crops,
@@ -158,3 +167,7 @@ def train_on_normals(
             training.save(checkpoint)
             saved_at = time.monotonic()
     return training.averaged
+
+
+def _checksum(network: DefectNetwork) -> int:
+    return zlib.crc32(network.to_logit.weight.detach().cpu().numpy().tobytes())

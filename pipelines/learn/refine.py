@@ -14,12 +14,13 @@ from pipelines.learn.fit import FittedProduct, Progress, calibrated
 from pipelines.learn.relearn import Judged, Lesson, judge, judged_by
 from pipelines.learn.splits import Split
 from pipelines.learn.texture_defects import add_defect
-from pipelines.localize.combined import FEWEST_TO_SCALE
+from pipelines.localize.combined import FEWEST_TO_SCALE, Combined
 from pipelines.localize.defect_network import DefectNetwork
 from pipelines.localize.expert_kind import Given, Networks
 from pipelines.localize.experts import JOINT, SURFACE_NETWORK, fit_expert
 from pipelines.localize.frame_score import scored
 from pipelines.localize.localizer import Localizer
+from pipelines.localize.surface_expert import SurfaceExpert
 from pipelines.recipe import Recipe
 
 MOST_TO_SCALE = 16
@@ -45,6 +46,12 @@ class Refined:
 def refined_name(name: str) -> str:
     """The expert's name with the network among its parts."""
     return name if SURFACE_NETWORK in name.split(JOINT) else JOINT.join((name, SURFACE_NETWORK))
+
+
+def network_in(localizer: Localizer) -> DefectNetwork | None:
+    """The network that it asks already: by itself, or as a part of a combination."""
+    parts = tuple(localizer.parts.values()) if isinstance(localizer, Combined) else (localizer,)
+    return next((part.network for part in parts if isinstance(part, SurfaceExpert)), None)
 
 
 def refine(

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from pipelines.errors import InputRefused
-from pipelines.learn.defect_training import Refinement
+from pipelines.learn.defect_training import Refinement, train_on_normals
+from pipelines.learn.refine import network_in
+from pipelines.localize.defect_network import DefectNetwork
 from pipelines.localize.experts import MUSC, PATCH_MEMORY, SURFACE_NETWORK
 from pipelines.recipe import Recipe
 from pipelines.verdict import Outcome
@@ -20,6 +24,7 @@ from tests.plates import settings_of, verdicts_of
 from workers.embedded import EmbeddedSystem
 from workers.learning import Learning
 from workers.manifest_scan import scan
+from workers.recipe_loading import load_localizer
 from workers.refining import RefinedProduct, Refining
 from workers.settings import Settings
 from workers.wiring import Stores, load_models, open_stores, product_shelf, revising
@@ -100,6 +105,33 @@ def test_a_network_that_helps_is_used_and_learns_on_from_reviews(
     assert again.parent == after.hash
     assert again.recipe != again.parent, "frames that brought the parts to one scale are learned now"
     assert current(stores).localizer.name == after.localizer.name
+
+
+def test_a_refined_product_has_its_network_trained_on(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter((0.8, 0.9, 0.9, 0.95))
+    monkeypatch.setattr("pipelines.learn.refine._told", lambda *_: next(measured))
+    starts: list[DefectNetwork | None] = []
+
+    def noted(*args: Any, start: DefectNetwork | None, **options: Any) -> DefectNetwork:
+        starts.append(start)
+        return train_on_normals(*args, start=start, **options)
+
+    monkeypatch.setattr("pipelines.learn.defect_training.train_on_normals", noted)
+    first = refine(stores, steps=3)
+    once = current(stores)
+    networks = load_models(stores).networks_of(once)
+    stands = network_in(load_localizer(once, memories=stores.memories, networks=networks))
+    second = refine(stores, steps=3)
+    assert (second.parent, second.is_current) == (first.recipe, True)
+    assert second.recipe != first.recipe
+    assert second.expert == first.expert, "the network is not joined twice"
+    before_first, before_second = starts
+    assert before_first is None
+    assert before_second is not None
+    assert stands is not None
+    assert torch.equal(before_second.to_logit.weight, stands.to_logit.weight)
 
 
 def test_a_network_that_has_learned_nothing_is_stored_and_not_used(stores: Stores) -> None:

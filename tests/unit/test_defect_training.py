@@ -9,7 +9,13 @@ import torch
 
 from pipelines.frame import Picture
 from pipelines.learn.defect_crops import CROP_PX, DefectCrop, DefectCrops
-from pipelines.learn.defect_training import DefectTraining, Refinement, defect_loss, train_on_normals
+from pipelines.learn.defect_training import (
+    DefectTraining,
+    Refinement,
+    _checksum,
+    defect_loss,
+    train_on_normals,
+)
 from pipelines.localize.defect_network import DefectNetwork
 from tests.surfaces import grain
 
@@ -114,3 +120,20 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.M
         progress=lambda what, done, of: told.append(done),
     )
     assert told == [3], "two steps were kept"
+
+
+def test_a_trained_network_is_trained_on_and_is_left_as_it_was() -> None:
+    torch.manual_seed(7)
+    start = DefectNetwork()
+    was = {name: one.clone() for name, one in start.state_dict().items()}
+    still = train_on_normals([grain(0)], refinement=Refinement(steps=1, crops=2, rate=0), start=start)
+    moved = train_on_normals([grain(0)], refinement=Refinement(steps=1, crops=2), start=start)
+    from_nothing = train_on_normals([grain(0)], refinement=Refinement(steps=1, crops=2))
+    assert torch.allclose(still.to_logit.weight, was["to_logit.weight"], atol=1e-4)
+    assert not torch.equal(moved.to_logit.weight, was["to_logit.weight"])
+    assert (from_nothing.to_logit.weight - was["to_logit.weight"]).abs().max() > 0.01
+    assert all(torch.equal(one, was[name]) for name, one in start.state_dict().items())
+
+
+def test_other_networks_are_trained_on_with_other_pieces() -> None:
+    assert _checksum(DefectNetwork()) != _checksum(DefectNetwork())
