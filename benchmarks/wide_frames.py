@@ -1,9 +1,10 @@
 """A frame of 16,384 × 4,000 pixels from bytes to kept evidence; and what borders of tiles and frames cost.
 
-    python -m benchmarks.wide_frames [--parts raw,png,tile_border,frame_seam] [--json OUT]
+    python -m benchmarks.wide_frames [--parts raw,png,refined,tile_border,frame_seam] [--json OUT]
 
 Peak memory and seconds are of a child process that inspects one frame of a web, with the last lines of the
 frame before above it, by a patch memory of 3000 patches, and keeps its evidence; models and libraries count.
+"refined" is "raw" with a surface network joined, not a trained one: what it costs does not depend on that.
 Borders: a small dark mark is put on a tile's border, and at many places around a seam; its score is compared
 with that of the same mark where there is no border.
 """
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,16 +31,19 @@ from benchmarks.figures import Spread
 from pipelines.decoding import decode_picture, payload_sha256
 from pipelines.frame import Envelope, Frame, Geometry, Picture, PixelFormat, Seam
 from pipelines.inspection import Inspection, Inspector
-from pipelines.learn.fit import bare_recipe, fit_product
-from pipelines.localize.encoder import load_encoder
+from pipelines.learn.fit import FittedProduct, bare_recipe, fit_product
+from pipelines.learn.refine import refine
+from pipelines.localize.defect_network import DefectNetwork
+from pipelines.localize.encoder import Encoder, load_encoder
 from pipelines.localize.expert_kind import Networks
-from pipelines.localize.memory_file import opened_memory, write_memory
-from pipelines.localize.patch_memory import PatchMemory
+from pipelines.localize.experts import load_expert
+from pipelines.localize.memory_file import write_memory
 from pipelines.recipe import Recipe, recipe_from_json, recipe_to_json
 from pipelines.web import last_lines
 from storage.pictures import PictureStore
 from workers.evidence import verdict_row
 from workers.frame_log import Record
+from workers.heap import steady_heap
 
 SEAM_PX = 384
 NORMALS, NORMAL_SIDES = 48, (384, 512)
@@ -85,12 +90,31 @@ def under(above: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> Frame:
 
 
 def fit(folder: Path) -> None:
-    """A recipe and its memory, from crops of another web of the same metal."""
-    encoder = load_encoder()
+    """A recipe and its memory, from crops of another web of the same metal; in "refined" another of both."""
+    networks = networks_of(load_encoder())
     normals = [Picture(pixels=surface(*NORMAL_SIDES, seed=1000 + k)) for k in range(NORMALS)]
-    fitted = fit_product(
-        normals, networks=Networks(encoder=lambda: encoder, stem=lambda: encoder), false_reject_rate=None
+    fitted = fit_product(normals, networks=networks, false_reject_rate=None)
+    keep(folder, fitted)
+    recipe = bare_recipe("metal", fitted)
+    refined = refine(
+        learned=[normals[place] for place in fitted.split.memory],
+        held_out=[normals[place] for place in fitted.split.calibration],
+        defects=(),
+        network=DefectNetwork(),
+        before=fitted.memory,
+        recipe=recipe,
+        rate=recipe.decision.review_p,
+        networks=networks,
     )
+    (folder / "refined").mkdir()
+    keep(folder / "refined", refined.fitted)
+
+
+def networks_of(encoder: Encoder) -> Networks:
+    return Networks(encoder=lambda: encoder, stem=lambda: encoder)
+
+
+def keep(folder: Path, fitted: FittedProduct) -> None:
     write_memory(folder / "memory.safetensors", fitted.memory.tensors())
     (folder / "recipe.json").write_text(json.dumps(recipe_to_json(bare_recipe("metal", fitted))))
 
@@ -101,9 +125,9 @@ def load_recipe(folder: Path) -> Recipe:
 
 def inspector(folder: Path, *, largest_pass: int | None = None) -> Inspector:
     encoder = load_encoder() if largest_pass is None else load_encoder(largest_pass=largest_pass)
-    with opened_memory(folder / "memory.safetensors", "a patch memory") as kept:
-        memory = PatchMemory.restored(kept, encoder)
-    return Inspector(recipe=load_recipe(folder), localizer=memory)
+    recipe = load_recipe(folder)
+    memory = load_expert(recipe.localizer.name, folder / "memory.safetensors", networks_of(encoder))
+    return Inspector(recipe=recipe, localizer=memory)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,8 +145,10 @@ class OneExpert:
         return None
 
 
-def in_child(folder: Path, suffix: str, width: int, height: int) -> None:
+def in_child(folder: Path, part: str, width: int, height: int) -> None:
     """Inspect one frame and keep its evidence; prints seconds by stage, and the most memory there was."""
+    steady_heap()  # as workers do
+    suffix = "png" if part == "png" else "raw"
     seconds: dict[str, float] = {}
 
     def timed(stage: str, work: Callable[[], _Result]) -> _Result:
@@ -131,7 +157,7 @@ def in_child(folder: Path, suffix: str, width: int, height: int) -> None:
         seconds[stage] = round(time.perf_counter() - began, 2)
         return done
 
-    judge = timed("load", lambda: inspector(folder))
+    judge = timed("load", lambda: inspector(folder / "refined" if part == "refined" else folder))
     payload = (folder / f"frame.{suffix}").read_bytes()
     envelope = Envelope(
         id="0",
@@ -170,17 +196,17 @@ def in_child(folder: Path, suffix: str, width: int, height: int) -> None:
     sys.stdout.write(json.dumps(said) + "\n")
 
 
-def measure_wide(folder: Path, suffix: str, width: int, height: int) -> object:
+def measure_wide(folder: Path, part: str, width: int, height: int) -> object:
     web = surface(SEAM_PX + height, width, seed=1)
     for row, column in ((SEAM_PX, width // 3), (SEAM_PX + height // 2, width // 2)):
         web = with_mark(web, row, column)
     web[:SEAM_PX].tofile(folder / "above.raw")
-    if suffix == "raw":
+    if part != "png":
         web[SEAM_PX:].tofile(folder / "frame.raw")
     else:
         cv2.imwrite(str(folder / "frame.png"), web[SEAM_PX:], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     del web
-    command = [sys.executable, "-m", "benchmarks.wide_frames", "--child", str(folder), "--parts", suffix]
+    command = [sys.executable, "-m", "benchmarks.wide_frames", "--child", str(folder), "--parts", part]
     size = ["--width", str(width), "--height", str(height)]
     done = subprocess.run([*command, *size], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -259,7 +285,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=16_384)
     parser.add_argument("--height", type=int, default=4_000)
-    parser.add_argument("--parts", default="raw,png,tile_border,frame_seam", help="which, comma-separated")
+    parser.add_argument(
+        "--parts", default="raw,png,refined,tile_border,frame_seam", help="which, comma-separated"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -271,8 +299,9 @@ def main() -> None:
         folder = Path(name)
         fit(folder)
         measures: dict[str, Callable[[], object]] = {
-            "raw": lambda: measure_wide(folder, "raw", asked.width, asked.height),
-            "png": lambda: measure_wide(folder, "png", asked.width, asked.height),
+            part: partial(measure_wide, folder, part, asked.width, asked.height)
+            for part in ("raw", "png", "refined")
+        } | {
             "tile_border": lambda: max(tile_border(folder)),
             "frame_seam": lambda: measure_seam(folder),
         }

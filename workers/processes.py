@@ -19,7 +19,7 @@ from storage.schema import BatchKind
 from workers.celery_worker import CeleryWorker
 from workers.chores import Chore, run_chores
 from workers.golden_view import GoldenView
-from workers.heap import few_arenas
+from workers.heap import steady_heap
 from workers.kafka_sink import open_kafka_sink
 from workers.offset_export import OffsetExport
 from workers.planner_view import PlannerView
@@ -220,7 +220,7 @@ def _process(
     settings: Settings, role: str, *, idle_limit_s: float = _LONGEST_IDLE_S
 ) -> Iterator[tuple[Stores, Telemetry, threading.Event]]:
     """What each of them is made of: stores, telemetry, and an event that says when to end."""
-    few_arenas()
+    steady_heap()
     with telemetry(settings, role) as shown, stop_event() as stopping:
         stores = open_stores(settings, idle_limit_s=idle_limit_s)
         _log.info("started", role=role)

@@ -79,29 +79,36 @@ class Combined:
 
     def localize(self, pictures: Sequence[Picture]) -> list[AnomalyMap]:
         """As `Localizer` asks. Lines the camera did not deliver score 0: nobody looked at them."""
-        found = [part.localize(pictures) for part in self.parts.values()]
-        return [
-            self._joined(picture, [maps[k].scores for maps in found]) for k, picture in enumerate(pictures)
-        ]
+        joined = [np.zeros((each.height_px, each.width_px), np.float32) for each in pictures]
+        for part, scale in zip(self.parts.values(), self.scales, strict=True):
+            self._add(part.localize(pictures), scale, pictures, joined)
+        return [AnomalyMap(scores) for scores in joined]
 
-    def _joined(self, picture: Picture, maps: Sequence[NDArray[np.float32]]) -> AnomalyMap:
-        """In bands: maps of wide frames are large, and what is made on the way is as large again."""
-        joined = np.zeros(maps[0].shape, np.float32)
+    def _add(
+        self,
+        maps: Sequence[AnomalyMap],
+        scale: Scale,
+        pictures: Sequence[Picture],
+        joined: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """One part after the other: maps of wide frames are large, and two of them are there at most."""
+        for picture, into, found in zip(pictures, joined, maps, strict=True):
+            self._join(into, found.scores, picture, scale)
+
+    def _join(
+        self, joined: NDArray[np.float32], scores: NDArray[np.float32], picture: Picture, scale: Scale
+    ) -> None:
+        """In bands: what is made on the way is as large again."""
         lines = picture.height_px if picture.valid_lines is None else picture.valid_lines
         step = max(1, _PIXELS_AT_ONCE // picture.width_px)
         for first in range(0, min(lines, picture.height_px), step):
             band = slice(first, min(first + step, lines))
-            self._join(joined[band], [scores[band] for scores in maps])
-        return AnomalyMap(joined)
-
-    def _join(self, joined: NDArray[np.float32], maps: Sequence[NDArray[np.float32]]) -> None:
-        for scores, scale in zip(maps, self.scales, strict=True):
-            above = (scores - np.float32(scale.typical)) / np.float32(scale.deviation)
+            above = (scores[band] - np.float32(scale.typical)) / np.float32(scale.deviation)
             evidence = np.logaddexp(np.float32(0), above)
             if self.join is Join.MAX:
-                np.maximum(joined, evidence, out=joined)
+                np.maximum(joined[band], evidence, out=joined[band])
             else:
-                joined += evidence / np.float32(len(maps))
+                joined[band] += evidence / np.float32(len(self.parts))
 
     def tensors(self) -> MemoryTensors:
         """What each part remembers, behind its name."""

@@ -7,7 +7,7 @@ no part that rebuilds the picture; beside an expert that compares with normal fr
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -26,9 +26,7 @@ from pipelines.localize.patch_memory import delivered
 from pipelines.localize.tiles import Tile, tiles
 
 SMALLEST_SIDE_PX = 32
-REACH_PX = (
-    512  # around a tile; what lies further off moves no score by 1e-3 (tests/unit/test_surface_expert.py)
-)
+REACH_PX = 320  # no score depends on more: the network sees 261 px far, its input and its map are smoothed
 _LARGEST_PASS = 2_000_000  # pixels; a picture that has more is looked at in tiles
 
 
@@ -89,29 +87,32 @@ class SurfaceExpert:
         rows, columns = tile.rows, tile.columns
         pixels = shown.pixels[rows.seen_first : rows.seen_end, columns.seen_first : columns.seen_end]
         try:
-            rgb = torch.from_numpy(Picture(pixels=pixels, bit_depth=shown.bit_depth).rgb()).to(self.device)
-            logit = self._logit(rgb.permute(2, 0, 1)[None], exposure)
-            found = functional.softplus(logit)[0, 0].cpu().numpy()
+            view = self._view(Picture(pixels=pixels, bit_depth=shown.bit_depth), exposure)
+            found = functional.softplus(self._logit(view))[0, 0].cpu().numpy()
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             raise StageUnavailable(f"surface network on {self.device}: {error}") from error
         top, left = rows.first - rows.seen_first, columns.first - columns.seen_first
         inner = found[top : top + rows.end - rows.first, left : left + columns.end - columns.first]
         return np.asarray(inner, np.float32)
 
-    def _logit(self, rgb: Tensor, exposure: Exposure) -> Tensor:
-        """(1, 1, H, W), smoothed. What is added up to whole cells lies right and below, as in training."""
-        height, width = rgb.shape[2:]
-        level = torch.tensor([[exposure.mean], [exposure.deviation]], device=rgb.device)
+    def _view(self, seen: Picture, exposure: Exposure) -> Tensor:
+        """(1, 5, H, W), sides made up to whole cells. What is added lies right and below, as in training."""
+        height, width = seen.height_px, seen.width_px
+        below, right = -height % GRID_PX, -width % GRID_PX
         # What is added is not looked at: any value does, and the nearest keeps local contrast as it is.
-        sides = (0, -width % GRID_PX, 0, -height % GRID_PX)
-        inside = functional.pad(torch.ones((1, 1, height, width), device=rgb.device), sides)
-        logit = self.network(
-            defect_view(functional.pad(rgb, sides, mode="replicate"), level[0], level[1], inside)
-        )
+        colours = ((0, 0),) * (seen.pixels.ndim - 2)
+        padded = replace(seen, pixels=np.pad(seen.pixels, ((0, below), (0, right), *colours), mode="edge"))
+        rgb = torch.from_numpy(padded.rgb()).to(self.device).permute(2, 0, 1)[None]
+        inside = functional.pad(torch.ones((1, 1, height, width), device=self.device), (0, right, 0, below))
+        level = torch.tensor([[exposure.mean], [exposure.deviation]], device=self.device)
+        return defect_view(rgb, level[0], level[1], inside)
+
+    def _logit(self, view: Tensor) -> Tensor:
+        """(1, 1, H, W), smoothed."""
+        logit = self.network(view)
         side = self.settings.smoothing_cells
         smooth = functional.avg_pool2d(logit, side, 1, side // 2, count_include_pad=False)
-        on_pixels = functional.interpolate(smooth, scale_factor=float(OUTPUT_STRIDE_PX), mode="bilinear")
-        return on_pixels[:, :, :height, :width]
+        return functional.interpolate(smooth, scale_factor=float(OUTPUT_STRIDE_PX), mode="bilinear")
 
     def tensors(self) -> MemoryTensors:
         """The network itself: it is the product's own."""

@@ -1,4 +1,4 @@
-"""That threads which come and go leave no heap behind."""
+"""That neither threads which come and go nor large blocks leave holes in the heap."""
 
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import pytest
 
 PROGRAM = """
 import ctypes, re, sys, threading
-from workers.heap import few_arenas
+from workers.heap import steady_heap
 
 if sys.argv[1] == "few":
-    few_arenas()
+    steady_heap()
 libc = ctypes.CDLL("libc.so.6")
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
@@ -40,3 +40,41 @@ def arenas(how: str) -> int:
 def test_twelve_threads_share_two_arenas() -> None:
     assert arenas("as it is") > 2
     assert arenas("few") <= 2
+
+
+LARGE = """
+import ctypes, re, sys
+from workers.heap import steady_heap
+
+if sys.argv[1] == "steady":
+    steady_heap()
+libc = ctypes.CDLL("libc.so.6")
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def filled(count, size=20_000_000):
+    blocks = [libc.malloc(size) for _ in range(count)]
+    [ctypes.memset(block, 1, size) for block in blocks]
+    return blocks
+
+libc.free(filled(1, 30_000_000)[0])  # from now on glibc takes blocks of 20 MB for small ones
+large = []
+for _ in range(10):
+    large += filled(1)
+    filled(1, 1_000)  # what stays between them
+[libc.free(block) for block in large]
+print(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read()).group(1))
+"""
+
+
+def resident_kb(how: str) -> int:
+    told = subprocess.run(
+        [sys.executable, "-c", LARGE, how], capture_output=True, text=True, check=True, timeout=60
+    )
+    return int(told.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is glibc's")
+def test_large_blocks_go_back_to_the_system() -> None:
+    assert resident_kb("as it is") > 150_000
+    assert resident_kb("steady") < 100_000
