@@ -7,8 +7,8 @@ no part that rebuilds the picture; beside an expert that compares with normal fr
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Self
+from dataclasses import asdict, dataclass, field
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipelines.errors import FrameRejected, RejectReason, StageUnavailable
-from pipelines.frame import Picture
+from pipelines.frame import Picture, Pixels
 from pipelines.localize.anomaly_map import AnomalyMap
 from pipelines.localize.defect_network import GRID_PX, OUTPUT_STRIDE_PX, DefectNetwork, defect_view
 from pipelines.localize.exposure import Exposure, exposure_of
@@ -101,8 +101,9 @@ class SurfaceExpert:
         below, right = -height % GRID_PX, -width % GRID_PX
         # What is added is not looked at: any value does, and the nearest keeps local contrast as it is.
         colours = ((0, 0),) * (seen.pixels.ndim - 2)
-        padded = replace(seen, pixels=np.pad(seen.pixels, ((0, below), (0, right), *colours), mode="edge"))
-        rgb = torch.from_numpy(padded.rgb()).to(self.device).permute(2, 0, 1)[None]
+        padded = np.pad(seen.pixels, ((0, below), (0, right), *colours), mode="edge")
+        whole = Picture(pixels=cast("Pixels", padded), bit_depth=seen.bit_depth)
+        rgb = torch.from_numpy(whole.rgb()).to(self.device).permute(2, 0, 1)[None]
         inside = functional.pad(torch.ones((1, 1, height, width), device=self.device), (0, right, 0, below))
         level = torch.tensor([[exposure.mean], [exposure.deviation]], device=self.device)
         return defect_view(rgb, level[0], level[1], inside)
