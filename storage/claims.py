@@ -39,9 +39,11 @@ class Claim:
     ``offsets`` lists the frames of a reason batch, ascending, and is empty for an inspect batch.
     A frame's verdict has the key (``planned_at``, ``verdict_batch_id``, offset) in both kinds.
     ``attempts`` counts this one. What comes of the batch inherits its ``priority``.
+    A claim that was rolled back may be made again under its fence, by another ``owner``.
     """
 
     batch_id: int
+    owner: str
     run_id: int
     log_id: int
     partition: int
@@ -113,6 +115,7 @@ def claim_of(row: Row[Any]) -> Claim:
     """The claim that a ``batch`` row stands for."""
     return Claim(
         batch_id=row.id,
+        owner=row.owner,
         run_id=row.run_id,
         log_id=row.log_id,
         partition=row.partition,
@@ -185,7 +188,10 @@ def require_held(connection: Connection, claim: Claim) -> None:
 
 def _holds(claim: Claim) -> Any:
     return and_(
-        batch.c.id == claim.batch_id, batch.c.fence == claim.fence, batch.c.state == BatchState.LEASED
+        batch.c.id == claim.batch_id,
+        batch.c.fence == claim.fence,
+        batch.c.owner == claim.owner,
+        batch.c.state == BatchState.LEASED,
     )
 
 

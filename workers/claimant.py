@@ -18,6 +18,7 @@ from storage.database import database_now, transaction
 from storage.schema import BatchKind, LogKind
 from workers.hands import Hands
 from workers.lease import heartbeat
+from workers.owed import HandBack, Owed
 from workers.watch import Watch
 from workers.watchdog import Watchdog
 
@@ -43,20 +44,31 @@ class _NotAlone(InspectionError):
 
 @dataclass(slots=True)
 class Faults:
-    """What keeps this process from working, for whoever waits for it; one writer, any number of readers."""
+    """What keeps this process from working, for whoever waits for it."""
 
     unavailable: StageUnavailable | None = None
     unavailable_since: float | None = None  # monotonic
-    hand_backs: int = 0  # in a row
+    in_a_row: int = 0  # outages that work met, one after another
     fatal: BaseException | None = None  # no later attempt will end differently
 
-    def outage(self, error: StageUnavailable) -> None:
+    def outage(self, error: StageUnavailable, *, begun_at: int | None = None) -> None:
+        """``begun_at`` is ``in_a_row`` when the work began: what several met at once is one outage."""
+        self.no_claim(error)
+        begun_at = self.in_a_row if begun_at is None else min(begun_at, self.in_a_row)
+        self.in_a_row = max(self.in_a_row, begun_at + 1)
+
+    def no_claim(self, error: StageUnavailable) -> None:
+        """An outage before there was any work: it says nothing of how long the next work should wait."""
         self.unavailable = error
         self.unavailable_since = self.unavailable_since or time.monotonic()
-        self.hand_backs += 1
+
+    def claimed(self) -> None:
+        """The ledger answers, whether or not it had work; a model that was away may still be."""
+        if not self.in_a_row:
+            self.worked()
 
     def worked(self) -> None:
-        self.unavailable, self.unavailable_since, self.hand_backs = None, None, 0
+        self.unavailable, self.unavailable_since, self.in_a_row = None, None, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,6 +84,7 @@ class Claimant:
     watchdog: Watchdog | None = None
     faults: Faults = field(default_factory=Faults)
     hands: Hands = field(default_factory=Hands)
+    owed: Owed = field(default_factory=Owed)
     watch: Watch = field(default_factory=Watch)
 
     def work_next(self, kind: BatchKind, work: Callable[[Claim, Callable[[], None]], None]) -> bool:
@@ -98,28 +111,41 @@ class Claimant:
     def _claim(self, kind: BatchKind) -> Claim | None:
         try:
             try:
-                return self._claim_once(kind)
+                claim = self._claim_once(kind)
             except _NotAlone:
-                return self._claim_once(kind) if self.hands.wait_alone(self.is_stopping) else None
+                claim = self._claim_once(kind) if self.hands.wait_alone(self.is_stopping) else None
         except StageUnavailable as outage:
-            self._note_outage(outage)
+            self.faults.no_claim(outage)
+            self.watch.stage_unavailable(outage)
+            _log.warning("nothing claimed", kind=kind.value, error=str(outage))
             return None
+        self.faults.claimed()
+        return claim
 
     def _claim_once(self, kind: BatchKind) -> Claim | None:
-        with transaction(self.engine) as connection:
-            claim = claim_next(
-                connection, kind=kind, owner=self.owner, lease=self.lease, log_kind=self.log_kind
-            )
-            if claim is None:
-                return None
-            if claim.attempts > 1 and not self.hands.alone_at_once():
-                raise _NotAlone  # and so it was never claimed
-            claimed_at = database_now(connection)
-        self.watch.batch_claimed(claim, at=claimed_at)
+        claim = None
+        with self.owed.claiming:
+            try:
+                with transaction(self.engine) as connection:
+                    said = self.owed.say(connection)
+                    claim = claim_next(
+                        connection, kind=kind, owner=self.owner, lease=self.lease, log_kind=self.log_kind
+                    )
+                    if claim is not None and claim.attempts > 1 and not self.hands.alone_at_once():
+                        raise _NotAlone  # and so it was never claimed
+                    claimed_at = database_now(connection)
+            except StageUnavailable:
+                if claim is not None:  # by the ledger it may be ours all the same
+                    self.owed.add(HandBack(claim=claim, keeps_attempt=True))
+                raise
+            self.owed.heard(said)
+        if claim is not None:
+            self.watch.batch_claimed(claim, at=claimed_at)
         return claim
 
     def _work(self, claim: Claim, work: Callable[[Claim, Callable[[], None]], None]) -> None:
         log = _log.bind(kind=claim.kind.value, attempt=claim.attempts)
+        begun_at = self.faults.in_a_row
         try:
             with (
                 self.watchdog.guard() if self.watchdog else nullcontext(),
@@ -135,7 +161,8 @@ class Claimant:
             log.warning("batch failed, trying again", error=str(error))
             self._hand_back(claim, error, keeps_attempt=False)
         except StageUnavailable as outage:
-            self._note_outage(outage)
+            self.faults.outage(outage, begun_at=begun_at)
+            self.watch.stage_unavailable(outage)
             delay = self._delay()
             log.warning("stage unavailable, handed back", error=str(outage), delay_s=delay.total_seconds())
             self._hand_back(claim, outage, keeps_attempt=True, delay=delay)
@@ -162,11 +189,7 @@ class Claimant:
 
     def _delay(self) -> timedelta:
         longest = timedelta(seconds=LONGEST_BACKOFF_S)
-        return min(longest, self.backoff * 2.0 ** min(self.faults.hand_backs - 1, 10))
-
-    def _note_outage(self, outage: StageUnavailable) -> None:
-        self.faults.outage(outage)
-        self.watch.stage_unavailable(outage)
+        return min(longest, self.backoff * 2.0 ** min(self.faults.in_a_row - 1, 10))
 
     def _hand_back(
         self,
@@ -181,8 +204,9 @@ class Claimant:
                 hand_back(connection, claim, keeps_attempt=keeps_attempt, delay=delay)
         except StaleFence:
             return  # finished after all (the reply to a commit was lost), or taken over
-        except StageUnavailable as outage:  # the lease will run out; nothing is lost, it only takes longer
+        except StageUnavailable as outage:
+            self.owed.add(HandBack(claim=claim, keeps_attempt=keeps_attempt, delay=delay))
             self.watch.stage_unavailable(outage)
-            _log.warning("batch not handed back", error=str(outage))
+            _log.warning("batch not handed back yet", error=str(outage))
         else:
             self.watch.handed_back(claim, error)

@@ -130,7 +130,7 @@ class Publisher:
             _log.info("published messages forgotten", messages=forgotten)
 
     def _delay(self) -> float:
-        doubled = self.backoff.total_seconds() * 2.0 ** min(self.faults.hand_backs - 1, 10)
+        doubled = self.backoff.total_seconds() * 2.0 ** min(self.faults.in_a_row - 1, 10)
         return min(LONGEST_BACKOFF_S, doubled)
 
     def _nap(self, seconds: float, is_stopping: Callable[[], bool]) -> None:

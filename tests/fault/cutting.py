@@ -1,5 +1,6 @@
 """A proxy before PostgreSQL that cuts connections in the middle of a commit, on either side of it."""
 
+import random
 import select
 import socket
 import threading
@@ -13,18 +14,20 @@ _COMMIT = b"COMMIT"
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CuttingProxy:
-    """Of every ``every`` commits one is cut (of 0, none), in turns before the server sees it and after.
+    """One commit in ``one_in`` is cut (in 0, none), in turns before the server sees it and after.
 
-    Nobody behind it can tell the two apart: the connection is gone, and no answer came.
+    Nobody behind it can tell the two apart: the connection is gone, and no answer came. Which one is drawn:
+    idle processes commit in a fixed round, and every sixth would be the same one's, again and again.
     """
 
     server: Path
-    every: int = 0
+    one_in: int = 0
     port: int = 0
     commits: int = 0
     lost_commits: int = 0  # the server never saw them
     lost_answers: int = 0  # it did, and committed
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _draws: random.Random = field(default_factory=lambda: random.Random(5))
 
     def serve(self, client: socket.socket) -> None:
         """One connection, until either side or we end it."""
@@ -59,7 +62,7 @@ class CuttingProxy:
             return None
         with self._lock:
             self.commits += 1
-            if not self.every or self.commits % self.every:
+            if not self.one_in or self._draws.randrange(self.one_in):
                 return None
             if self.lost_commits > self.lost_answers:
                 self.lost_answers += 1

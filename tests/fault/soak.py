@@ -83,7 +83,7 @@ class Soak:
         self.system.keep("inspect", "poison,clock:600")
         self.system.keep("inspect", "poison,taking:0.02", database_url=cut)
         self.system.wait_started()
-        self.proxy.every = _CUT_EVERY
+        self.proxy.one_in = _CUT_EVERY
 
     def run(self, frames: int, faults: int) -> None:
         for number in range(faults):

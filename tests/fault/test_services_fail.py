@@ -130,7 +130,7 @@ def test_a_commit_whose_answer_never_came_is_not_done_again(system: System) -> N
         through = direct.set(host="127.0.0.1", port=proxy.port, query={})
         system.variables["TRIAD_DATABASE_URL"] = through.render_as_string(hide_password=False)
         all_processes(system, "taking:0.02")
-        proxy.every = 6
+        proxy.one_in = 6
         system.produce(FRAMES)
         system.drain(within_s=40)
 

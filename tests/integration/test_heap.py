@@ -5,15 +5,19 @@ import sys
 
 import pytest
 
-PROGRAM = """
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is glibc's")
+
+LIBC = """
 import ctypes, re, sys, threading
 from workers.heap import steady_heap
 
-if sys.argv[1] == "few":
+if sys.argv[1] == "steady":
     steady_heap()
 libc = ctypes.CDLL("libc.so.6")
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
+"""
+THREADS = """
 gate = threading.Barrier(12)
 
 def work():
@@ -27,31 +31,7 @@ threads = [threading.Thread(target=work) for _ in range(12)]
 libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
 libc.fflush(None)
 """
-
-
-def arenas(how: str) -> int:
-    told = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True, timeout=60
-    )
-    return told.stdout.count("<heap nr=")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's arenas are glibc's")
-def test_twelve_threads_share_two_arenas() -> None:
-    assert arenas("as it is") > 2
-    assert arenas("few") <= 2
-
-
-LARGE = """
-import ctypes, re, sys
-from workers.heap import steady_heap
-
-if sys.argv[1] == "steady":
-    steady_heap()
-libc = ctypes.CDLL("libc.so.6")
-libc.malloc.restype = ctypes.c_void_p
-libc.free.argtypes = [ctypes.c_void_p]
-
+LARGE_BLOCKS = """
 def filled(count, size=20_000_000):
     blocks = [libc.malloc(size) for _ in range(count)]
     [ctypes.memset(block, 1, size) for block in blocks]
@@ -61,20 +41,32 @@ libc.free(filled(1, 30_000_000)[0])  # from now on glibc takes blocks of 20 MB f
 large = []
 for _ in range(10):
     large += filled(1)
-    filled(1, 1_000)  # what stays between them
+    filled(1, 1_000_000)  # what stays between them
 [libc.free(block) for block in large]
 print(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read()).group(1))
 """
 
 
-def resident_kb(how: str) -> int:
+def said_by(program: str, how: str) -> str:
     told = subprocess.run(
-        [sys.executable, "-c", LARGE, how], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", LIBC + program, how], capture_output=True, text=True, check=True, timeout=60
     )
-    return int(told.stdout)
+    return told.stdout
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is glibc's")
+def arenas(how: str) -> int:
+    return said_by(THREADS, how).count("<heap nr=")
+
+
+def resident_kb(how: str) -> int:
+    return int(said_by(LARGE_BLOCKS, how))
+
+
+def test_twelve_threads_share_two_arenas() -> None:
+    assert arenas("as it is") > 2
+    assert arenas("steady") <= 2
+
+
 def test_large_blocks_go_back_to_the_system() -> None:
     assert resident_kb("as it is") > 150_000
     assert resident_kb("steady") < 100_000

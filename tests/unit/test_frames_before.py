@@ -71,6 +71,7 @@ class WebLog(FakeLog):
 
 def claim_of(first: int, end: int) -> Claim:
     return Claim(
+        owner="worker",
         batch_id=1,
         run_id=0,
         log_id=4,

@@ -30,6 +30,7 @@ from workers.messages import (
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
 CLAIM = Claim(
+    owner="worker",
     batch_id=17,
     run_id=0,
     log_id=2,

@@ -38,6 +38,7 @@ ALLOWED_LABELS = {
 }
 
 CLAIM = Claim(
+    owner="worker",
     batch_id=7,
     run_id=0,
     log_id=1,

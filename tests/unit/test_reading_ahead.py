@@ -54,6 +54,7 @@ class Lines:
 
 def claim() -> Claim:
     return Claim(
+        owner="worker",
         batch_id=1,
         run_id=0,
         log_id=1,
