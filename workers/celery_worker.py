@@ -43,7 +43,7 @@ class CeleryWorker:
         worker_state.should_stop = None
         worker = Worker(
             app=app,
-            pool="solo" if at_once == 1 else "threads",
+            pool="threads",  # solo works in the event loop itself, which may sleep with its answers unsent
             concurrency=at_once,
             queues=list(queues),
             hostname=name,

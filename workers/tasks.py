@@ -32,9 +32,6 @@ def make_app(broker_url: str, works: Mapping[str, Work]) -> Celery:
         task_acks_late=False,  # the batch's row, not the broker, says what is still to do
         task_ignore_result=True,
         task_default_queue=QUEUES[0],
-        # With one, kombu's AMQP loop waits up to ten seconds before it acknowledges and asks for the next. A
-        # ring that waits in one process keeps no work from the others.
-        worker_prefetch_multiplier=4,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=True,  # of late acknowledgement: we have none
         worker_enable_remote_control=False,  # else whoever can write to the broker can end our workers
